@@ -1,0 +1,1 @@
+"""Backbones to compare with. `models` lists their cards without importing anything heavy; each family is one file."""

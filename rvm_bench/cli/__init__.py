@@ -1,0 +1,37 @@
+"""The command line. Torch and all that needs it are imported inside the commands, so that `--help` is quick."""
+
+import sys
+
+import typer
+
+from rvm_bench.cli import data, run, table, weights
+from rvm_bench.errors import UserError
+
+app = typer.Typer(
+    name="rvm-bench",
+    help="A benchmark for frozen video encoders.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("merge")(run.merge)
+app.command("table")(table.table)
+app.command("ls")(table.ls)
+app.add_typer(weights.app, name="weights")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Exit code 0; 1 where something failed or was found wrong; 2 for a mistake of the user's; 130 after Ctrl-C."""
+    try:
+        app()
+    except UserError as error:
+        print(f"rvm-bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as stop:
+        # Typer turns Ctrl-C into exit code 130 without a word.
+        if stop.code == 130:
+            print("rvm-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise

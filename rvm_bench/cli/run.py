@@ -1,0 +1,240 @@
+"""`rvm-bench run` and `rvm-bench merge`."""
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rvm_bench.card import Model
+from rvm_bench.errors import UserError
+from rvm_bench.registry import find_model, find_task, load_encoder, model_names, task_names
+
+if TYPE_CHECKING:
+    from rvm_bench.encoder import Encoder
+    from rvm_bench.engine import Result
+    from rvm_bench.task import Task
+
+
+def run(
+    model: Annotated[
+        str,
+        typer.Option(help="Names (see `ls models`), package.module:factory, file.py:factory, or all; commas between."),
+    ],
+    task: Annotated[str, typer.Option(help="Names (see `ls tasks`) or all; commas between.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data folder of the task, a root that holds it, or demo. [default: $RVM_BENCH_DATA]"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    weights: Annotated[
+        str | None, typer.Option(help="Checkpoint file, or random. [default: the released file, fetched if need be]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. [default: cuda where there is one]")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    chunk: Annotated[int | None, typer.Option(min=1, help="Frames that go through the network together.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An option of the model's own, as key=value.")] = None,
+    shard: Annotated[str, typer.Option(help="i/n: evaluate the i-th of n parts of the videos.")] = "1/1",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave incomplete videos out; the score is marked partial.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
+) -> None:
+    """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
+    part = _parse_shard(shard)
+    options: dict[str, Any] = dict(_parse_option(text) for text in option or [])
+    if chunk is not None:
+        options["chunk"] = chunk
+    models = _names(model, _runnable(weights))
+    tasks = _names(task, task_names())
+    failures = Failures()
+    found_tasks = [found for name in tasks if (found := failures.guard(name, find_task, name))]
+    known_models = [name for name in models if failures.guard(name, find_model, name)]
+    _check_weights(known_models, weights)
+    results: list[Result] = []
+    for name in known_models:
+        with failures.caught(name):
+            to_fetch = _to_fetch(name, weights)
+            if to_fetch:
+                _fetch(name, dry_run=dry_run)
+            takes = not isinstance(m := find_model(name), Model) or m.takes_weights
+            given = "random" if to_fetch and dry_run else weights if takes else None
+            encoder = load_encoder(name, weights=given, device=device, dtype=dtype, **options)
+            for one_task in found_tasks:
+                with failures.caught(f"{name} on {one_task.name}"):
+                    if dry_run:
+                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=to_fetch)
+                    else:
+                        results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
+    if len(results) > 1:
+        from rvm_bench.cli.table import print_runs
+
+        print_runs([result.path / "result.json" for result in results if not result.remaining])
+    failures.exit()
+
+
+def merge(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders of one evaluation: shards that ran on several machines.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of all runs, to merge into.")] = Path("runs"),
+) -> None:
+    """Gather the records of one evaluation from several run folders into one.
+
+    The last `rvm-bench run` with the same options then only scores them.
+    """
+    from rvm_bench.store import gather
+
+    path, count = gather(runs, out)
+    typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
+
+
+class Failures:
+    """Pairs that failed: told at once, counted, and turned into the exit code at the end."""
+
+    def __init__(self) -> None:
+        self.mistakes = 0
+        self.crashes = 0
+
+    @contextlib.contextmanager
+    def caught(self, what: str) -> Iterator[None]:
+        """A user's mistake becomes one line; anything else is a defect, ours or a plug-in's, and is shown in full."""
+        try:
+            yield
+        except UserError as error:
+            self.mistakes += 1
+            print(f"rvm-bench: {what}: {error}", file=sys.stderr)
+        except Exception:
+            self.crashes += 1
+            traceback.print_exc()
+            print(f"rvm-bench: {what}: failed with the error above", file=sys.stderr)
+
+    def guard(self, what: str, function: Any, *arguments: Any) -> Any:
+        """What the function returns, or None where it failed."""
+        with self.caught(what):
+            return function(*arguments)
+
+    def exit(self) -> None:
+        if self.mistakes or self.crashes:
+            raise typer.Exit(2 if self.mistakes else 1)
+
+
+def _evaluate(
+    encoder: "Encoder", task: "Task", data: str | None, out: Path, shard: tuple[int, int], allow_missing: bool
+) -> "Result":
+    from rvm_bench.engine import evaluate
+
+    result = evaluate(encoder, task, data=data, out=out, shard=shard, allow_missing=allow_missing)
+    if result.remaining:
+        typer.echo(
+            f"{result.model} on {result.task}: {len(result.records)} videos recorded, {len(result.remaining)} left to "
+            f"other shards ({result.path})"
+        )
+    else:
+        metric = task.metric
+        interval = "" if result.interval is None else " [{:.1f}, {:.1f}]".format(*result.interval)
+        typer.echo(
+            f"{result.model} on {result.task}: {metric.key} {result.value:.1f}{interval} {metric.unit}, "
+            f"{len(result.records)} videos ({result.path})"
+        )
+    return result
+
+
+def _say_plan(
+    encoder: "Encoder", task: "Task", data: str | None, out: Path, allow_missing: bool, *, stand_in: bool
+) -> None:
+    """Prints what would run; `stand_in` says that random weights were timed in place of those still to be fetched."""
+    from rvm_bench.data import data_folder
+    from rvm_bench.fingerprint import describe_run
+    from rvm_bench.store import RunFolder
+
+    dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
+    run = RunFolder(out, describe_run(encoder, task, dataset), create=False)
+    done = len(run.lines())
+    seconds = task.estimate_seconds(encoder, dataset) * (1 - done / len(dataset.videos))
+    coverage = dataset.coverage
+    typer.echo(
+        f"{encoder.card.name} on {task.name}: {len(dataset.videos)} videos ({done} recorded), {dataset.frames} frames, "
+        f"{coverage.in_official} of {coverage.official} official videos, on {encoder.device} in "
+        f"{str(encoder.dtype).removeprefix('torch.')}; about {_duration(seconds)} left on this machine"
+        + ("" if stand_in else f"; would write {run.path}")
+    )
+
+
+def _to_fetch(name: str, weights: str | None) -> bool:
+    """Whether a model needs its released checkpoint and the cache does not hold it."""
+    from rvm_bench.weights import cache_folder
+
+    model = find_model(name)
+    if weights is not None or not isinstance(model, Model) or not model.takes_weights or model.card.weights is None:
+        return False
+    return not (cache_folder() / model.card.weights.filename).exists()
+
+
+def _fetch(name: str, *, dry_run: bool) -> None:
+    from rvm_bench.weights import fetch, released_file
+
+    card = find_model(name).card
+    released = released_file(card)
+    what = f"{released.size_bytes / 1e6:.0f} MB from {released.url} (licence: {released.licence})"
+    typer.echo(f"{name}: {'would fetch' if dry_run else 'fetching'} {what}")
+    if not dry_run:
+        fetch(card)
+
+
+def _runnable(weights: str | None) -> list[str]:
+    """What `--model all` stands for: every model whose weights are released, or given."""
+    names = []
+    for name in model_names():
+        model = find_model(name)
+        released = isinstance(model, Model) and (model.card.weights is not None or not model.takes_weights)
+        untrained = isinstance(model, Model) and weights == "random" and not model.any_file
+        if released or untrained or not isinstance(model, Model):
+            names.append(name)
+    return names
+
+
+def _names(text: str, everything: list[str]) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("an empty list of names; give one, or all")
+    return list(dict.fromkeys(everything if names == ["all"] else names))
+
+
+def _check_weights(models: list[str], weights: str | None) -> None:
+    if weights in (None, "random"):
+        return
+    takers = [name for name in models if not isinstance(m := find_model(name), Model) or m.takes_weights]
+    if len(takers) > 1:
+        raise UserError(
+            f"--weights {weights} is one file for {len(takers)} models ({', '.join(takers)}); run them apart"
+        )
+    if not Path(str(weights)).is_file():
+        raise UserError(f"no such weights file: {weights}")
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UserError(f"--shard {text}: expected i/n with 1 <= i <= n, as in --shard 1/4")
+    return int(index), int(count)
+
+
+def _parse_option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UserError(f"--option {text}: expected key=value")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

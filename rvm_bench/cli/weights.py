@@ -1,0 +1,42 @@
+"""`rvm-bench weights fetch` and `rvm-bench weights info`."""
+
+from typing import Annotated
+
+import typer
+
+from rvm_bench.card import EncoderCard, Model
+from rvm_bench.errors import UserError
+from rvm_bench.registry import find_model
+
+app = typer.Typer(help="Released checkpoints.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="A name that `ls models` lists.")]
+
+
+@app.command("fetch")
+def fetch(name: Name) -> None:
+    """Download a model's checkpoint into the cache; resumes, and verifies size and hash."""
+    from rvm_bench import weights
+
+    card = _card(name)
+    released = weights.released_file(card)
+    typer.echo(f"{name}: {released.url}\nlicence: {released.licence}")
+    typer.echo(f"in the cache: {weights.fetch(card)}")
+
+
+@app.command("info")
+def info(name: Name) -> None:
+    """Print source, licence, size and hash of a model's checkpoint, and where it is."""
+    from rvm_bench import weights
+
+    facts = {key: value for key, value in weights.info(_card(name)).items() if value}
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        typer.echo(f"{key:{width}}  {value}")
+
+
+def _card(name: str) -> EncoderCard:
+    model = find_model(name)
+    if not isinstance(model, Model):
+        raise UserError(f"{name} is a plug-in that brings its own weights; there is nothing to fetch")
+    return model.card

@@ -1,0 +1,182 @@
+"""Evaluates an encoder on a task: video by video, resumable, in shards, with a stamp."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rvm_bench.data import data_folder
+from rvm_bench.encoder import Encoder
+from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import describe_run
+from rvm_bench.registry import find_task, load_encoder
+from rvm_bench.stamp import code_version, environment, now, peak_memory_mb
+from rvm_bench.statistics import bootstrap_interval
+from rvm_bench.store import RunFolder, Shard, read_json, shard_of, write_json
+from rvm_bench.task import Dataset, Task
+
+LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of one model on one task.
+
+    Attributes:
+        model, task: names.
+        score: named numbers, among them `metric`; empty while videos are still to be recorded.
+        metric: key of the headline number in `score`.
+        interval: 95 % bootstrap interval of the headline number over videos; None for fewer than two videos.
+        records: one per recorded video, in the order of the data set.
+        remaining: videos that no process has recorded yet (other shards' work).
+        path: the run's folder.
+    """
+
+    model: str
+    task: str
+    score: dict[str, float]
+    metric: str
+    interval: tuple[float, float] | None
+    records: list[dict[str, Any]]
+    remaining: tuple[str, ...]
+    path: Path
+
+    @property
+    def value(self) -> float:
+        """The headline number."""
+        return self.score[self.metric]
+
+
+def evaluate(
+    encoder: Encoder | str,
+    task: Task | str,
+    *,
+    data: str | Path | None = None,
+    out: str | Path = "runs",
+    shard: Shard = (1, 1),
+    allow_missing: bool = False,
+) -> Result:
+    """Evaluates an encoder on a task and returns its score, with error bars and a stamp in the run's folder.
+
+    Videos that an earlier, interrupted call recorded under the same fingerprint are not evaluated again; a finished
+    run is only read. The result does not depend on interruptions or on shards.
+
+    Args:
+        encoder: an `Encoder`, or a name for `load_encoder`.
+        task: a `Task`, or its registered name.
+        data: the data folder, or "demo"; see `rvm_bench.data.data_folder`.
+        out: folder of all runs.
+        shard: (i, n) evaluates every n-th video from the i-th on; the last shard to finish writes the result.
+        allow_missing: leave incomplete videos out, and mark the score as partial, instead of refusing to start.
+
+    Raises:
+        UserError: the data is incomplete, the encoder breaks its contract, or the run is being written by another
+            process.
+    """
+    encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+    task = find_task(task) if isinstance(task, str) else task
+    if not 1 <= shard[0] <= shard[1]:
+        raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")
+    dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
+    run = RunFolder(Path(out), describe_run(encoder, task, dataset))
+    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run)
+    return _conclude(encoder, task, dataset, run)
+
+
+def _measure(encoder: Encoder, task: Task, videos: Sequence[Any], shard: Shard, run: RunFolder) -> None:
+    """Records the videos of a shard that no process has recorded."""
+    if all(video.name in run.lines() for video in videos):
+        return
+    with run.appender(shard) as records:
+        done = run.lines()
+        pending = [video for video in videos if video.name not in done]
+        progress = tqdm(pending, desc=f"{encoder.card.name} on {task.name}", unit="video", disable=None)
+        for video in progress:
+            progress.set_postfix_str(video.name)
+            start = time.perf_counter()
+            record = {"video": video.name, **task.measure(encoder, video)}
+            records.append(record)
+            run.add_timing(
+                {
+                    "video": video.name,
+                    "seconds": round(time.perf_counter() - start, 3),
+                    "finished": now(),
+                    "peak_memory_mb": peak_memory_mb(encoder.device.type),
+                }
+            )
+
+
+def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) -> Result:
+    names = [video.name for video in dataset.videos]
+    lines = run.lines()
+    remaining = tuple(name for name in names if name not in lines)
+    records = run.records([name for name in names if name in lines])
+    score: dict[str, float] = {}
+    interval = None
+    if not remaining:
+        run.merge(names)
+        score = task.score(records)
+        interval = bootstrap_interval(records, lambda draw: task.score(draw)[task.metric.key], level=LEVEL)
+        _write_result(encoder, task, dataset, run, score, interval)
+    return Result(
+        model=encoder.card.name,
+        task=task.name,
+        score=score,
+        metric=task.metric.key,
+        interval=interval,
+        records=records,
+        remaining=remaining,
+        path=run.path,
+    )
+
+
+def _write_result(
+    encoder: Encoder,
+    task: Task,
+    dataset: Dataset,
+    run: RunFolder,
+    score: dict[str, float],
+    interval: tuple[float, float] | None,
+) -> None:
+    """Writes result.json, unless it is there with this very score (its stamp tells when the work was done)."""
+    outcome = {"score": score, "interval": None if interval is None else list(interval)}
+    if run.result_file.exists():
+        found = read_json(run.result_file)
+        if {key: found.get(key) for key in outcome} == outcome:
+            return
+    timings = run.timings()
+    write_json(
+        run.result_file,
+        {
+            "model": encoder.card.name,
+            "task": task.name,
+            "metric": dataclasses.asdict(task.metric),
+            **outcome,
+            "interval_level": LEVEL,
+            "interval_method": "bootstrap over videos, 2000 draws, expanded percentile",
+            "videos": len(dataset.videos),
+            "frames": dataset.frames,
+            "coverage": dataset.coverage.to_dict(),
+            "partial": dataset.coverage.partial,
+            "official_split": dataset.coverage.complete,
+            "random_weights": encoder.weights.get("kind") == "random",
+            "stamp": {
+                "fingerprint": run.fingerprint,
+                **run.description,
+                "weights_source": {k: v for k, v in encoder.weights.items() if k != "sha256"},
+                "data_root": str(dataset.root),
+                "code": code_version(),
+                "environment": environment(encoder.device.type),
+                "finished": now(),
+                "wall_s": round(sum(t["seconds"] for t in timings), 3),
+                "peak_memory_mb": _largest([t["peak_memory_mb"] for t in timings]),
+            },
+        },
+    )
+
+
+def _largest(peaks: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: max(peak.get(key, 0.0) for peak in peaks) for key in (peaks[0] if peaks else {})}

@@ -1,0 +1,19 @@
+"""The one exception for mistakes a user can mend, and the nearest-name suggestion that goes with it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend, told in one line: what, where, what was expected, how to mend it.
+
+    The command line prints the message and exits with code 2; a library caller sees an ordinary exception.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """An error for a name that is not in `known`, offering the nearest ones (or all, where none is near)."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return UserError(f"unknown {kind} {name!r}; {offer}")

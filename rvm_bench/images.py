@@ -1,0 +1,82 @@
+"""Reading and resizing frames, as the official evaluation does it, one frame at a time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rvm_bench.errors import UserError
+
+
+class FrameFiles:
+    """A video of image files that are read, and resized, when they are sliced; it never holds more than the slice.
+
+    Args:
+        files: one image per frame, in time order.
+        size_hw: height and width in pixels of the frames that come out; None keeps the files' own size, which must be
+            one size.
+
+    Attributes:
+        shape: (T, H, W, 3) of what slicing gives.
+    """
+
+    def __init__(self, files: Sequence[Path], size_hw: tuple[int, int] | None = None) -> None:
+        self.files = list(files)
+        self.size_hw = size_hw
+        height, width = size_hw or read_rgb(self.files[0]).shape[:2]
+        self.shape = (len(self.files), height, width, 3)
+
+    def __getitem__(self, frames: slice, /) -> np.ndarray:
+        return np.stack([self._read(file) for file in self.files[frames]])
+
+    def _read(self, file: Path) -> np.ndarray:
+        frame = read_rgb(file)
+        if self.size_hw is not None:
+            return resize_lanczos(frame, self.size_hw)
+        if frame.shape != self.shape[1:]:
+            raise UserError(
+                f"{file} is {frame.shape[1]}x{frame.shape[0]} px, the frames before it are "
+                f"{self.shape[2]}x{self.shape[1]}; all frames of a video must have one size"
+            )
+        return frame
+
+
+def read_rgb(file: Path) -> np.ndarray:
+    """uint8 [H, W, 3] of an image file, or UserError where it cannot be read in full."""
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as an image ({error}); get the file again") from error
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """uint8 [H, W] of a label PNG: the palette index (or gray value) as stored, never its colour."""
+    try:
+        with Image.open(file) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise UserError(
+                    f"{file} has mode {image.mode}, expected a palette or 8-bit gray PNG whose values are ids"
+                )
+            return np.asarray(image).astype(np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as a label image ({error}); get the file again") from error
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Height and width in pixels, from the header alone."""
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as an image ({error}); get the file again") from error
+
+
+def resize_lanczos(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [h, w, 3] by Pillow's Lanczos filter on the uint8 image, rounded back to uint8.
+
+    The aspect ratio is not kept. Source: mediapy `resize_video`, as the official evaluation notebook calls it.
+    """
+    height, width = size_hw
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))

@@ -1,0 +1,75 @@
+"""The RVM cards: four released sizes, any file, and a tiny untrained one. Imports neither numpy nor torch."""
+
+from rvm_bench.card import EncoderCard, Model, WeightsFile
+
+BUILDER = "rvm_bench.rvm.torch.encoder:build"
+SOURCE = "arXiv 2512.13684; github.com/google-deepmind/representations4d"
+LICENCE = "software Apache-2.0, all other materials (weights) CC-BY-4.0, as the repository's README says"
+CHECKPOINTS = "https://storage.googleapis.com/representations4d/checkpoints"
+# Both task families read the recurrent core's output; the paper taps no earlier layer.
+TAPS = {
+    "propagation": "output of the recurrent core, CLS dropped, state carried over the whole video",
+    "readout": "output of the recurrent core, CLS dropped, state carried over the clip",
+}
+
+
+def _released(name: str, width: int, params_m: float, filename: str, size_bytes: int, note: str = "") -> Model:
+    """A released size. `params_m` is the paper's, `size_bytes` that of the file's float32 arrays without headers."""
+    return Model(
+        card=EncoderCard(
+            name=name,
+            family="rvm",
+            params_m=params_m,
+            patch=16,
+            width=width,
+            taps=TAPS,
+            licence=LICENCE,
+            source=SOURCE,
+            weights=WeightsFile(
+                url=f"{CHECKPOINTS}/{filename}", filename=filename, size_bytes=size_bytes, licence=LICENCE
+            ),
+            note=note,
+        ),
+        builder=BUILDER,
+    )
+
+
+RVM_S = _released("rvm-s", 384, 34, "pretrain_rvm_small16_256_204031069.npz", 4 * 67_480_448)
+RVM_B = _released(
+    "rvm-b",
+    768,
+    117,
+    "pretrain_rvm_base16_256_203916225.npz",
+    4 * 160_270_848,
+    note="the paper prints 117 M; the file's arrays give 126.6 M by the rule that gives its 34, 375 and 743 M",
+)
+RVM_L = _released("rvm-l", 1024, 375, "pretrain_rvm_large16_256_202497301.npz", 4 * 409_069_824)
+RVM_H = _released("rvm-h", 1280, 743, "pretrain_rvm_huge16_256_203854202.npz", 4 * 776_895_488)
+
+RVM = Model(
+    card=EncoderCard(
+        name="rvm",
+        family="rvm",
+        patch=16,
+        width=0,
+        taps=TAPS,
+        licence="that of the file",
+        source=SOURCE,
+        note="any RVM checkpoint in the official naming: patch, width and parameters are read from the file",
+    ),
+    builder=BUILDER,
+)
+RVM_TINY = Model(
+    card=EncoderCard(
+        name="rvm-tiny",
+        family="rvm",
+        params_m=3.4,
+        patch=16,
+        width=192,
+        taps=TAPS,
+        licence="Apache-2.0",
+        source="this project",
+        note="untrained: a small configuration that exists only with random weights, for demonstrations and tests",
+    ),
+    builder=BUILDER,
+)

@@ -1,0 +1,95 @@
+"""What a number was made with: code, libraries, hardware, time and memory."""
+
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
+from typing import Any
+
+import rvm_bench
+
+STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow")
+
+
+def code_version() -> dict[str, Any]:
+    """The package's version and, in a git checkout, the commit and whether tracked or new source differs from it."""
+    checkout = Path(rvm_bench.__file__).resolve().parents[1]
+    commit = _git(checkout, "rev-parse", "HEAD") if (checkout / ".git").exists() else None
+    status = _git(checkout, "status", "--porcelain") if commit else None
+    return {
+        "version": version("rvm-bench"),
+        "commit": commit,
+        "dirty": None if status is None else bool(status),
+    }
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions, processor, accelerator and threads."""
+    import torch
+
+    cuda = device == "cuda"
+    return {
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in STAMPED},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
+        "plugins": _plugins(),
+    }
+
+
+def peak_memory_mb(device: str) -> dict[str, float]:
+    """Peak memory of this process since it started, in MiB: resident, and of the accelerator."""
+    import torch
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20, 1)}
+    if device == "cuda":
+        peak["accelerator"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _plugins() -> dict[str, str]:
+    """Installed distributions, other than this one, that declare models or tasks."""
+    groups = {"rvm_bench.models", "rvm_bench.tasks"}
+    return {
+        d.name: d.version
+        for d in distributions()
+        if d.name != "rvm-bench" and any(e.group in groups for e in d.entry_points)
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,102 @@
+"""Tables of runs, as text, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rvm_bench.published import published_score
+from rvm_bench.store import read_json
+
+FLAGS = {
+    "partial": "incomplete videos were left out",
+    "random weights": "the network was not trained",
+    "own split": "not exactly the official split",
+}
+
+Row = dict[str, Any]
+
+
+def run_rows(files: Sequence[Path]) -> list[Row]:
+    """One row per result.json, ordered by task and by falling score: names, score, interval, counts and flags."""
+    rows = []
+    for file in files:
+        result = read_json(file)
+        low, high = result["interval"] or (None, None)
+        flags = {
+            "partial": result["partial"],
+            "random weights": result["random_weights"],
+            "own split": not result["official_split"],
+        }
+        stamp = result["stamp"]
+        rows.append(
+            {
+                "task": result["task"],
+                "model": result["model"],
+                "metric": result["metric"]["key"],
+                "unit": result["metric"]["unit"],
+                "score": result["score"][result["metric"]["key"]],
+                "low": low,
+                "high": high,
+                "paper": published_score(result["model"], result["task"]),
+                "videos": result["videos"],
+                "frames": result["frames"],
+                "dtype": stamp["encoder"]["dtype"],
+                "flags": "; ".join(flag for flag, on in flags.items() if on),
+                "wall_s": stamp["wall_s"],
+                "finished": stamp["finished"],
+                "fingerprint": stamp["fingerprint"][:12],
+                "better": 1 if result["metric"]["higher_is_better"] else -1,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["task"], -row.pop("better") * row["score"]))
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """All columns, numbers with all their digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    cells = _cells(rows)
+    lines = [" | ".join(row) for row in cells]
+    return "".join(f"| {line} |\n" for line in (lines[0], " | ".join("---" for _ in cells[0]), *lines[1:]))
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Aligned columns, and below them what the flags mean."""
+    seen = [flag for flag in FLAGS if any(flag in row["flags"] for row in rows)]
+    return aligned(_cells(rows)) + "".join(f"{flag}: {FLAGS[flag]}\n" for flag in seen)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells with the columns padded to one width."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "".join(
+        "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+    )
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
+    header = ["task", "model", "metric", "score", "95 % interval", "paper", "videos", "frames", "flags"]
+    return [header, *(_line(row) for row in rows)]
+
+
+def _line(row: Row) -> list[str]:
+    interval = "" if row["low"] is None else f"{row['low']:.1f} to {row['high']:.1f}"
+    counts = [str(row["videos"]), str(row["frames"])]
+    return [
+        row["task"],
+        row["model"],
+        f"{row['metric']} ({row['unit']})",
+        f"{row['score']:.1f}",
+        interval,
+        "" if row["paper"] is None else f"{row['paper']:.1f}",
+        *counts,
+        row["flags"],
+    ]

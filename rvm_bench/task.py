@@ -1,0 +1,160 @@
+"""The task contract: what one video yields (a record), and how records become the score.
+
+Records are the truth. The score is always recomputed from them, so resuming, sharding, error bars and paired tests
+need nothing more. A task is one file that holds its reader, its frozen protocol, `measure` and `score`.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rvm_bench.encoder import Encoder
+
+Record = dict[str, Any]
+"""What one video yielded: JSON values only, with the video's name under "video". Floats keep all their digits."""
+
+
+def constant(default: Any, source: str) -> Any:
+    """A field of a protocol: its value, and where the value comes from."""
+    return dataclasses.field(default=default, metadata={"source": source})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Every constant of a task, each with its source. Subclass it, frozen and keyword-only, with `constant` fields.
+
+    Attributes:
+        id: names the protocol with its version; another way of counting is another id, never a changed number.
+    """
+
+    id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def sources(cls) -> dict[str, str]:
+        """Where each constant comes from: field name -> paper table, section or official file."""
+        return {f.name: f.metadata["source"] for f in dataclasses.fields(cls) if "source" in f.metadata}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """The headline number of a task: its key in the score, how it is printed, and which way is better."""
+
+    key: str
+    label: str
+    unit: str = "%"
+    higher_is_better: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of what the protocol asks for is in a copy of the data.
+
+    Attributes:
+        listed: videos that the copy's own split file names.
+        usable: those of them that are complete, and are evaluated.
+        official: videos of the official split; `in_official` of the usable ones belong to it.
+        missing: what the copy's split file promises and the copy does not hold, one line each.
+    """
+
+    listed: int
+    usable: int
+    official: int
+    in_official: int
+    missing: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether something that the copy's split names was left out of the score."""
+        return bool(self.missing)
+
+    @property
+    def complete(self) -> bool:
+        """Whether exactly the official split was evaluated."""
+        return not self.missing and self.usable == self.in_official == self.official
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "missing": list(self.missing)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A verified copy of a task's data.
+
+    Attributes:
+        root: where it is.
+        videos: what is evaluated, in the order of the records; each has a `name`.
+        manifest_sha256: hash over the path, size and content of every file that is read.
+        coverage: what is there and what is not.
+        frames: frames over all videos, for estimates.
+    """
+
+    root: Path
+    videos: tuple[Any, ...]
+    manifest_sha256: str
+    coverage: Coverage
+    frames: int
+
+
+class Task(abc.ABC):
+    """One column of the table.
+
+    Attributes:
+        name: the name under which `--task` finds it.
+        title: what it is, in half a line.
+        folder: name of the data folder inside a data root.
+        metric: the headline number.
+        protocol: every constant.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    folder: ClassVar[str]
+    metric: ClassVar[Metric]
+    protocol: Protocol
+
+    @abc.abstractmethod
+    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
+        """The copy of the data under `data`, verified.
+
+        Raises:
+            UserError: something that the split names is missing or unreadable and `allow_missing` is false (with it,
+                whole videos are left out and named in the coverage), or nothing usable is there.
+        """
+
+    @abc.abstractmethod
+    def check(self, data: Path) -> Sequence[str]:
+        """All that is wrong with a copy of the data, one line each; empty where it is the complete official set."""
+
+    @abc.abstractmethod
+    def measure(self, encoder: Encoder, video: Any) -> Record:
+        """The record of one video. Deterministic: the same encoder and video give the same record to the last bit."""
+
+    @abc.abstractmethod
+    def score(self, records: Sequence[Record]) -> dict[str, float]:
+        """Named numbers from records; `metric.key` is one of them. Fast: the bootstrap calls it thousands of times."""
+
+    @abc.abstractmethod
+    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
+        """Wall time of a whole evaluation, extrapolated from a few frames timed on this machine now."""
+
+    @abc.abstractmethod
+    def write_demo(self, folder: Path) -> None:
+        """Writes the procedural copy of the data in the official layout under `folder`."""
+
+    def describe(self) -> dict[str, Any]:
+        """All that identifies the task in a run's fingerprint."""
+        return {
+            "name": self.name,
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "metric": self.metric.key,
+            "protocol": self.protocol.to_dict(),
+        }
+
+
+def headline(task: Task, score: Mapping[str, float]) -> float:
+    return score[task.metric.key]
