@@ -1,19 +1,21 @@
-"""Label propagation: CPU time, wall time and memory of `propagation.knn` against the whole-affinity algorithm, in one run.
+"""Label propagation: time and memory of `propagation.knn` against the whole-affinity algorithm, in one run.
 
-    python benchmarks/propagation.py                           # all three grids, about 5 minutes, needs 9 GB of free memory
-    python benchmarks/propagation.py --grids 30x55x1024        # about one minute and 1.5 GB
+    python benchmarks/propagation.py                       # all three grids: about 6 minutes, 9 GB of free memory
+    python benchmarks/propagation.py --grids 30x55x1024    # about one minute, 1.5 GB
 
-Grids are rows x columns x feature width: 20x20x384 is JHMDB at patch 16, 30x55x1024 DAVIS at patch 16, 60x110x384 DAVIS at
-patch 8. Every figure is for one frame in the steady state (21 distinct context frames, t > 20: earlier frames are cheaper, since
-most of their context is frame 0). Timing rounds alternate between the two; the median and the best round of each are shown, and
-the ratio is the median of the rounds' ratios. Read CPU seconds: wall time depends on what else the machine does.
+Grids are rows x columns x feature width: 20x20x384 is JHMDB at patch 16, 30x55x1024 DAVIS at patch 16, 60x110x384
+DAVIS at patch 8. Every figure is for one frame in the steady state (21 distinct context frames, t > 20: earlier
+frames are cheaper, since most of their context is frame 0). Timing rounds alternate between the two; the median and
+the best round of each are shown, and the ratio is the median of the rounds' ratios. Read CPU seconds: wall time
+depends on what else the machine does.
 
-Memory (Linux only) is the peak resident size of a fresh process over its first 25 frames, above its size before the first,
-less the 21 context feature maps that any streaming propagation keeps; the total with these is shown beside it.
+Memory (Linux only) is the peak resident size of a fresh process over its first 25 frames, above its size before the
+first, less the 21 context feature maps that any streaming propagation keeps; the total with these is shown beside it.
 """
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -38,13 +40,19 @@ GROUPS = {
     "top-k (cells and merge)": ("aten::topk",),
     "copies": ("aten::copy_",),
     "radius mask": ("aten::masked_fill_",),
-    "gather and blend": ("aten::gather", "aten::_embedding_bag", "aten::index", "aten::index_put_", "aten::_index_put_impl_"),
+    "gather and blend": (
+        "aten::gather",
+        "aten::_embedding_bag",
+        "aten::index",
+        "aten::index_put_",
+        "aten::_index_put_impl_",
+    ),
 }
 """Operators by self time; what is in none of these (keys, checks, views) is "everything else"."""
 
 
 class WholeAffinity:
-    """The direct algorithm: every frame against all 21 context frames at once, with the whole [N, 21 N] affinity in memory."""
+    """The direct algorithm: a frame against all 21 context frames at once, the whole [N, 21 N] affinity in memory."""
 
     def __init__(self, heat: Tensor):
         h, w, _ = heat.shape
@@ -71,7 +79,7 @@ class WholeAffinity:
 
 
 def smooth_video(h: int, w: int, width: int) -> Iterator[Tensor]:
-    """Unit features [h, w, width] of an endless video: smooth in space, turning slowly in time, plus noise of 0.3 of their norm."""
+    """Unit features [h, w, width] of an endless video: smooth in space, turning slowly in time, plus noise of 0.3."""
     generator = torch.Generator().manual_seed(0)
 
     def smooth_map() -> Tensor:
@@ -80,9 +88,11 @@ def smooth_video(h: int, w: int, width: int) -> Iterator[Tensor]:
 
     start, end = smooth_map(), smooth_map()
     for t in range(1 << 30):
-        angle = torch.tensor(0.03 * t)
-        noise = normalize(torch.randn(h, w, width, generator=generator))
-        yield normalize(start * angle.cos() + end * angle.sin() + 0.3 * noise)
+        # In place, so that the peak memory that is measured is not the generator's.
+        frame = torch.randn(h, w, width, generator=generator)
+        frame.mul_(0.3 / frame.norm(dim=-1, keepdim=True))
+        frame.add_(start, alpha=math.cos(0.03 * t)).add_(end, alpha=math.sin(0.03 * t))
+        yield frame.div_(frame.norm(dim=-1, keepdim=True))
 
 
 def new_heat(h: int, w: int) -> Tensor:
@@ -123,7 +133,6 @@ def compare(h: int, w: int, width: int, rounds: int) -> dict:
             for name, c, s in (("ours", ours_cpu, ours_wall), ("direct", direct_cpu, direct_wall)):
                 cpu[name].append(c)
                 wall[name].append(s)
-    del direct, kept
     return {
         "cpu_s": cpu,
         "wall_s": wall,
@@ -141,7 +150,7 @@ def profile_parts(propagator: Propagator, frames: list[Tensor]) -> dict[str, flo
         for frame in frames:
             propagator.step(frame)
     times = {event.key: event.self_cpu_time_total / 1e3 / len(frames) for event in profiler.key_averages()}
-    parts = {group: sum(times.get(key, 0.0) for key in keys) for group, keys in GROUPS.items()}
+    parts = {group: math.fsum(times.get(key, 0.0) for key in keys) for group, keys in GROUPS.items()}
     parts["everything else"] = sum(times.values()) - sum(parts.values())
     return parts
 
@@ -151,7 +160,7 @@ def compare_with_one_product(propagator: Propagator, h: int, w: int, width: int)
     n = h * w
     y, x = (c.flatten() for c in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
     in_disc = sum(int(((y - y[i]) ** 2 + (x - x[i]) ** 2 < RADIUS**2).sum()) for i in range(n))
-    result = {"strips": len(propagator.plan.strips), "bands": len(propagator.plan.bands)}
+    result: dict[str, object] = {"strips": len(propagator.plan.strips), "bands": len(propagator.plan.bands)}
     queries = torch.randn(n, width)
     for name, queue_pairs in (("disc", in_disc), ("tiles", propagator.plan.pairs)):
         columns = round((N_CONTEXT * queue_pairs + n * n) / n)
@@ -173,14 +182,15 @@ def resident_bytes(field: str) -> int:
 
 
 def worker(variant: str, grid: str, n_frames: int) -> dict:
-    """Runs in its own process: peak memory of one variant over `n_frames` frames, and the time of its early and late steady frames.
+    """Runs in its own process: peak memory of one variant over `n_frames`, and the time of early and late steady frames.
 
-    The direct variant gets its context from the features with arbitrary labels: that costs the same and saves its warm-up frames.
+    The direct variant gets its context from the features with arbitrary labels: that costs the same and saves its
+    warm-up frames.
     """
     h, w, width = map(int, grid.split("x"))
     video = smooth_video(h, w, width)
     next(video)
-    torch.randn(256, 256) @ torch.randn(256, 256)
+    torch.mm(torch.randn(256, 256), torch.randn(256, 256))
     before, seconds = resident_bytes("VmRSS"), []
     ours, direct = new_propagator(h, w), WholeAffinity(new_heat(h, w))
     for t in range(n_frames):
@@ -216,15 +226,22 @@ def report(grid: str, result: dict) -> None:
         times = f"{statistics.median(cpu[name]):12.3f} | {min(cpu[name]):5.3f} | {statistics.median(wall[name]):13.3f}"
         m = memory[name]
         print(f"  | {name:11} | {times} | {m['working_mb']:10.0f} | {m['extra_mb']:15.0f} |")
-    in_time = [statistics.median(result["cpu_ratios"]), min(cpu["direct"]) / min(cpu["ours"]), statistics.median(result["wall_ratios"])]
+    in_time = [
+        statistics.median(result["cpu_ratios"]),
+        min(cpu["direct"]) / min(cpu["ours"]),
+        statistics.median(result["wall_ratios"]),
+    ]
     in_memory = [memory["direct"][key] / memory["ours"][key] for key in ("working_mb", "extra_mb")]
     cells = [f"{value:{width}.2f}x" for value, width in zip(in_time + in_memory, (11, 4, 12, 9, 14), strict=True)]
     print(f"  | direct/ours | {' | '.join(cells)} |")
     print(f"  CPU ratio by round: {', '.join(f'{ratio:.2f}' for ratio in result['cpu_ratios'])}")
     agreement = "equal" if result["max_difference"] <= 1e-5 else "NOT EQUAL"
     print(f"  soft labels: max |difference| {result['max_difference']:.1e} ({agreement} to 1e-5)")
-    total = sum(result["parts_ms"].values())
-    print("  where the time goes: " + ", ".join(f"{k} {v:.1f} ms ({v / total:.0%})" for k, v in result["parts_ms"].items()))
+    total = math.fsum(result["parts_ms"].values())
+    print(
+        "  where the time goes: "
+        + ", ".join(f"{k} {v:.1f} ms ({v / total:.0%})" for k, v in result["parts_ms"].items())
+    )
     products = result["products"]
     print(f"  plan: {products['strips']} strips x {products['bands']} bands")
     for name, label in (("disc", "exact disc"), ("tiles", "tiles")):
@@ -263,7 +280,8 @@ def main() -> None:
     figures["growth"] = {}
     for n_frames in (30, 60, 120, 240):
         g = figures["growth"][n_frames] = in_own_process("ours", "20x20x384", n_frames, options.threads)
-        print(f"  | {n_frames:6} | {1e3 * g['early_cpu_s']:22.1f} | {1e3 * g['late_cpu_s']:14.1f} | {g['extra_mb']:15.1f} |")
+        times = f"{1e3 * g['early_cpu_s']:22.1f} | {1e3 * g['late_cpu_s']:14.1f}"
+        print(f"  | {n_frames:6} | {times} | {g['extra_mb']:15.1f} |")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 

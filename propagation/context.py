@@ -1,4 +1,4 @@
-"""What label propagation remembers of a video: frame 0, a ring of the last frames, their labels, and which slot each one is in."""
+"""What label propagation remembers of a video: frame 0, a ring of the last frames, and the labels of all of them."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,13 @@ from torch import Tensor
 class Context:
     """The `n_context + 1` slots that frame t is compared with, and the arithmetic from slots to what is stored.
 
-    Slot 0 is frame 0 with its given labels. Slot j in 1..n_context is the queue, oldest first: frame t - n_context + j - 1 with its
-    predicted labels where that is 0 or more, else a copy of frame 0 with the given labels. An entry of the context has the index
-    slot * N + cell, cells counted row-major, so that a lower index is the one that wins a tie.
+    Slot 0 is frame 0 with its given labels. Slot j in 1..n_context is the queue, oldest first: frame t - n_context +
+    j - 1 with its predicted labels where that is 0 or more, else a copy of frame 0 with the given labels. An entry of
+    the context has the index slot * N + cell, cells counted row-major, so that a lower index is the one that wins a
+    tie.
 
-    Features are stored once per frame in float32, positions in the order of `cell_AB`; frame 0 is kept apart and never in the ring.
+    Features are stored once per frame in float32, positions in the order of `cell_AB`; frame 0 is kept apart and
+    never in the ring.
 
     first_ABD: features of frame 0. heat_NK: its given labels, by position. cell_AB: row-major cell at each position.
     """
@@ -33,7 +35,7 @@ class Context:
 
     @property
     def _live(self) -> slice:
-        """Rows of the ring that hold a frame of the queue. Frame e is in row e mod n_context; frame 0 would be in row 0."""
+        """Rows of the ring that hold a frame of the queue. Frame e is in row e mod n_context."""
         return slice(0, self.n_context) if self.t > self.n_context else slice(1, max(self.t, 1))
 
     @property
@@ -48,7 +50,7 @@ class Context:
         return (rows - self.t) % max(self.n_context, 1) + 1
 
     def first_slots(self, most: int) -> Tensor:
-        """Queue slots that hold frame 0: at most `most` copies, those of the lowest slots, then the entry with predicted labels."""
+        """Queue slots that hold frame 0: its copies, the `most` lowest slots at most, then its entry with predicted labels."""
         slots = list(range(1, 1 + min(self.n_context - self.t, most)))
         if 1 <= self.t <= self.n_context:
             slots.append(self.n_context - self.t + 1)

@@ -60,7 +60,7 @@ class DavisProtocol(Protocol):
     average: str = constant("objects", "davis2017-evaluation: plain mean over all objects of all videos")
 
 
-class DavisTask(Task):
+class DavisTask(Task[DavisProtocol]):
     """DAVIS-2017 validation, J&F in percent."""
 
     name: ClassVar[str] = "davis"
@@ -69,7 +69,7 @@ class DavisTask(Task):
     metric: ClassVar[Metric] = Metric(key="J&F", label="DAVIS J&F")
 
     def __init__(self, protocol: DavisProtocol | None = None) -> None:
-        self.protocol: DavisProtocol = protocol or DavisProtocol()
+        self.protocol = protocol or DavisProtocol()
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         names = read_split(data / SPLIT)

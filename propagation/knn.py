@@ -1,17 +1,18 @@
-"""k-nearest-neighbour label propagation through a video: exact, frame by frame, in memory that the video's length leaves alone.
+"""k-nearest-neighbour label propagation: exact, frame by frame, in memory that the length of the video does not change.
 
-The protocol is that of the released RVM evaluation (google-deepmind/representations4d, `colabs/rvm_evaluation_demo.ipynb`),
-after Jabri et al. 2020 (ajabri/videowalk). The context of frame t is `n_context + 1` slots: slot 0 holds frame 0 with its given
-labels and is exempt from the radius; slots 1..n_context hold a queue, oldest first, that starts as copies of frame 0 and takes
-in each frame with its predicted labels. Every cell of frame t takes the `topk` context cells of the largest inner product, over
-all slots jointly, and receives their labels weighted by the softmax of product / temperature over those `topk`.
+The protocol is that of the released RVM evaluation (google-deepmind/representations4d,
+`colabs/rvm_evaluation_demo.ipynb`), after Jabri et al. 2020 (ajabri/videowalk). The context of frame t is `n_context
++ 1` slots: slot 0 holds frame 0 with its given labels and is exempt from the radius; slots 1..n_context hold a queue,
+oldest first, that starts as copies of frame 0 and takes in each frame with its predicted labels. Every cell of frame
+t takes the `topk` context cells of the largest inner product, over all slots jointly, and receives their labels
+weighted by the softmax of product / temperature over those `topk`.
 
 Three facts make the exact result cheap, without ever holding the [N, (n_context + 1) * N] affinity:
 
 * Copies of frame 0 have equal affinities: they are computed once and entered with their multiplicity.
 * Only cells inside the radius are needed, so rectangles of queries are multiplied with their windows (`tiles.py`).
-* Take at each cell the maximum over the queue's frames. All winners lie in the `topk` cells with the largest maxima, unless the
-  last of those ties with the next; so the selection sorts one map per query instead of one per frame.
+* Take at each cell the maximum over the queue's frames. All winners lie in the `topk` cells with the largest maxima,
+  unless the last of those ties with the next; so the selection sorts one map per query instead of one per frame.
 """
 
 from typing import NoReturn
@@ -30,17 +31,17 @@ _EXACT_ROWS = 128
 
 
 def normalize(features: Tensor) -> Tensor:
-    """Unit rows in float32: each token of `features` [..., D] over its L2 norm (at least 1e-12: a zero token stays zero)."""
+    """Unit rows in float32: each token of `features` [..., D] over its L2 norm, at least 1e-12 (zero tokens stay zero)."""
     return F.normalize(features.to(torch.float32), dim=-1, eps=1e-12)
 
 
 def propagate(
     features: Tensor, heat: Tensor, *, topk: int, radius: float, n_context: int, temperature: float
 ) -> Tensor:
-    """Soft labels of every frame [T, h, w, K], float32 on the device of `features`; frame 0 is propagated too, from itself.
+    """Soft labels of every frame [T, h, w, K], float32 on the device of `features`; frame 0 too is propagated, from itself.
 
-    `features` [T, h, w, D] are unit rows (see `normalize`; nothing is normalised here), any float dtype, computed in float32;
-    `heat` [h, w, K] are the labels of frame 0. The arguments and errors are those of `Propagator`.
+    `features` [T, h, w, D] are unit rows (see `normalize`; nothing is normalised here), any float dtype, computed in
+    float32; `heat` [h, w, K] are the labels of frame 0. The arguments and errors are those of `Propagator`.
     """
     if features.ndim != 4 or len(features) == 0:
         raise UserError(f"features must be [T, h, w, D] with at least one frame, got shape {tuple(features.shape)}")
@@ -53,19 +54,22 @@ class Propagator:
     """Streams frames: `step` takes the feature map of the next frame and returns its soft labels.
 
     heat: labels of frame 0 [h, w, K].
-    topk: context cells that vote, 7 (DAVIS, JHMDB) or 10 (VIP). Where fewer are within reach (frame 0 always is, whole), all vote.
+    topk: context cells that vote, 7 (DAVIS, JHMDB) or 10 (VIP). Where fewer are within reach (frame 0 always is,
+    whole), all vote.
     radius: grid cells; a queue cell counts if its Euclidean distance is strictly below it. 20 in the protocol.
     n_context: length of the queue, 20 in the protocol; 0 leaves frame 0 alone.
     temperature: divides the affinities, 0.7 in the protocol.
     tiles: how many (strips, bands) the grid is cut into; by default the cheapest by `tiles.CostModel`.
 
-    Ties: among equal affinities the lower slot wins, then the lower row-major cell. So the result is that of a stable descending
-    sort of the whole affinity, up to float32 rounding of the products themselves. Queries whose choice of cells hangs on a tie
-    are found by one check per frame (on a GPU the one synchronisation of a step, shared with the check for NaN) and redone over
-    the whole context, in bounded memory: if every query is tied, a step costs what the direct algorithm does.
+    Ties: among equal affinities the lower slot wins, then the lower row-major cell. So the result is that of a stable
+    descending sort of the whole affinity, up to float32 rounding of the products themselves. Queries whose choice of
+    cells hangs on a tie are found by one check per frame (on a GPU the one synchronisation of a step, shared with the
+    check for NaN) and redone over the whole context, in bounded memory: if every query is tied, a step costs what the
+    direct algorithm does.
 
-    Memory: `n_context + 1` feature maps in float32, their labels, one tile of affinities (`CostModel.budget_bytes`), a bool mask
-    per tile, and with several bands one band of the context; nothing that grows with the number of frames.
+    Memory: `n_context + 1` feature maps in float32, their labels, one tile of affinities (`CostModel.budget_bytes`),
+    a bool mask per tile, and with several bands one band of the context; nothing that grows with the number of
+    frames.
 
     Raises UserError for options out of range, a grid other than that of `heat`, or features that are not finite.
     """
@@ -99,7 +103,7 @@ class Propagator:
 
     @torch.no_grad()
     def step(self, feature_map: Tensor) -> Tensor:
-        """Soft labels [h, w, K] of the next frame, float32, from its unit features [h, w, D]; both stay the caller's."""
+        """Soft labels [h, w, K] of the next frame, float32, from its unit features [h, w, D]; neither is kept."""
         query_ABD, context = self._take(feature_map)
         keys, tied = self._all_tiles(query_ABD, context)
         any_bad, any_tied = torch.stack([_not_finite(query_ABD), tied.any()]).tolist()
@@ -117,7 +121,7 @@ class Propagator:
 
     @torch.no_grad()
     def append(self, feature_map: Tensor, labels: Tensor | None = None) -> None:
-        """Puts the next frame into the context, unpropagated, with these labels [h, w, K] (default: those of frame 0)."""
+        """Puts the next frame into the context with these labels [h, w, K] (default: those of frame 0), not propagated."""
         query_ABD, context = self._take(feature_map)
         if _not_finite(query_ABD):
             self._reject_values()
@@ -134,7 +138,7 @@ class Propagator:
         raise UserError(f"the features of frame {self._t} hold NaN or infinite values; every value must be finite")
 
     def _long_axis_first(self, map_hwC: Tensor) -> Tensor:
-        """Swaps the two grid axes if the grid is wider than high; its own inverse. Cells in this order are called positions."""
+        """Swaps the grid axes if the grid is wider than high; its own inverse. A cell's place in this order is its position."""
         return map_hwC.transpose(0, 1) if self._heat.shape[1] > self._heat.shape[0] else map_hwC
 
     def _take(self, feature_map: Tensor) -> tuple[Tensor, Context]:
@@ -165,7 +169,8 @@ class Propagator:
         at_A, at_B = (torch.arange(n, device=device, dtype=torch.float64) for n in (a, b))
         self._outside = {
             (strip, band): self._beyond_radius(
-                *_coordinates(at_A[strip.queries], at_B[band.queries]), *_coordinates(at_A[strip.window], at_B[band.window])
+                *_coordinates(at_A[strip.queries], at_B[band.queries]),
+                *_coordinates(at_A[strip.window], at_B[band.window]),
             )
             for band in self.plan.bands
             for strip in self.plan.strips
@@ -227,10 +232,12 @@ class Propagator:
         return keys, (torch.stack(boundaries, 1) == last_value).any(1)
 
     def _exact_keys(self, query_ABD: Tensor, context: Context, rows: Tensor) -> Tensor:
-        """Keys of the winners [R, topk] of the queries at positions `rows` [R], with every context cell ranked by its index."""
+        """Keys of the winners [R, topk] of the queries at positions `rows` [R], every context cell ranked by its index."""
         n, cell_N = context.n_cells, context.cell_AB.flatten()
         query_RD = query_ABD.flatten(0, 1)[rows]
-        a, b = _coordinates(*(torch.arange(size, device=rows.device, dtype=torch.float64) for size in query_ABD.shape[:2]))
+        a, b = _coordinates(
+            *(torch.arange(size, device=rows.device, dtype=torch.float64) for size in query_ABD.shape[:2])
+        )
         outside_RN = self._beyond_radius(a[rows], b[rows], a, b)
 
         first_RN = query_RD @ context.first_ND.T
@@ -255,5 +262,5 @@ def _coordinates(at_A: Tensor, at_B: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _repeat_in_slots(keys: Tensor, slots: Tensor, n_cells: int) -> Tensor:
-    """Keys [n, k] of frame 0 in slot 0, entered once for each slot: [n, slots * k]. The index of a slot is higher by slot * N."""
+    """Keys [n, k] of frame 0 in slot 0, entered once for each slot [n, slots * k]: the index grows by slot * N."""
     return (keys[:, None, :] - n_cells * slots[:, None]).flatten(1)

@@ -1,7 +1,7 @@
-"""Between masks at native resolution and soft label maps on the feature grid, exactly as the released evaluation does it.
+"""Masks at native resolution to soft label maps on the feature grid and back, exactly as in the released evaluation.
 
-Source: google-deepmind/representations4d, `colabs/rvm_evaluation_demo.ipynb`. Every interpolation flag below is the protocol's:
-another one shifts the scores.
+Source: google-deepmind/representations4d, `colabs/rvm_evaluation_demo.ipynb`. Every interpolation flag below is the
+protocol's: another one shifts the scores.
 """
 
 import cv2
@@ -9,17 +9,19 @@ import numpy as np
 
 _BILINEAR = cv2.INTER_LINEAR
 _MAX_CHANNELS = 512
-"""OpenCV's limit (CV_CN_MAX) on the channels of one image; more are resized in groups, each channel on its own anyway."""
+"""OpenCV's limit (CV_CN_MAX) on the channels of one image; more are resized in groups, each channel for itself."""
 
 
-def mask_to_heat(mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Soft labels of frame 0, float32 [h, w, K], each cell summing to 1; and the sorted ids [K] found in the mask, background too.
+def mask_to_heat(
+    mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Soft labels of frame 0, float32 [h, w, K], each cell summing to 1; and the sorted ids [K] of the mask, with background.
 
-    mask: object ids [H, W], integer, at native resolution. It is taken to the network's input size by nearest neighbour, split
-    into one channel per id, and each channel to `grid_hw` by bilinear interpolation without antialiasing: for an even patch
-    size a cell is the mean of the 2 x 2 pixels at its centre. At patch 14 the grid does not divide 480 x 880 and the maps are
-    shifted by up to a cell at the far edge; the protocol does so too. An id that vanishes at the input size keeps its (zero)
-    channel.
+    mask: object ids [H, W], integer, at native resolution. It is taken to the network's input size by nearest
+    neighbour, split into one channel per id, and each channel to `grid_hw` by bilinear interpolation without
+    antialiasing: for an even patch size a cell is the mean of the 2 x 2 pixels at its centre. At patch 14 the grid
+    does not divide 480 x 880 and the maps are shifted by up to a cell at the far edge; the protocol does so too. An
+    id that vanishes at the input size keeps its (zero) channel.
     """
     label_ids, channel = np.unique(mask, return_inverse=True)
     channel = channel.reshape(mask.shape).astype(np.int32)
@@ -31,10 +33,11 @@ def mask_to_heat(mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int
 def heat_to_mask(
     soft: np.ndarray, label_ids: np.ndarray, input_hw: tuple[int, int], native_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Object ids [T, H, W] at native resolution of soft labels [T, h, w, K], or [H, W] of [h, w, K]; dtype of `label_ids`.
+    """Object ids [T, H, W] at native resolution from soft labels [T, h, w, K], or [H, W] from [h, w, K], in the ids' dtype.
 
-    Bilinear to the network's input size, arg max over the channels (among equals the first, so the lowest id), then to `native_hw`
-    by OpenCV's INTER_NEAREST_EXACT. `soft` is a float array or a CPU tensor, `label_ids` [K] the ids of its channels.
+    Bilinear to the network's input size, arg max over the channels (among equals the first, so the lowest id), then
+    to `native_hw` by OpenCV's INTER_NEAREST_EXACT. `soft` is a float array or a CPU tensor, `label_ids` [K] the ids
+    of its channels.
     """
     soft = np.asarray(soft, dtype=np.float32)
     label_ids = np.asarray(label_ids)
@@ -54,7 +57,7 @@ def _one_mask(
 
 
 def _resize_channels(image_HWK: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Bilinear, half-pixel centres, edges clamped. OpenCV drops the channel axis of a single channel: it is put back."""
+    """Bilinear, half-pixel centres, edges clamped. OpenCV drops the axis of a single channel: it is put back."""
     groups = [
         cv2.resize(np.ascontiguousarray(image_HWK[..., k : k + _MAX_CHANNELS]), size_hw[::-1], interpolation=_BILINEAR)
         for k in range(0, image_HWK.shape[-1], _MAX_CHANNELS)

@@ -1,7 +1,7 @@
 """The two DAVIS measures: region similarity J and boundary F, per frame, as the official evaluator computes them.
 
-Source: davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016). Same digits; the boundary
-measure is cheaper because it looks only at the box around the two masks.
+Source: davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016). Same digits; the
+boundary measure is cheaper because it looks only at the box around the two masks.
 """
 
 import math
@@ -13,7 +13,8 @@ import numpy as np
 def region_similarity(gt: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """J, float64 [T] in [0, 1]: intersection over union of the masks of each frame; 1 where both are empty.
 
-    gt, pred: masks of one object, [T, H, W], bool or convertible (non-zero is object). Raises ValueError if their shapes differ.
+    gt, pred: masks of one object, [T, H, W], bool or convertible (non-zero is object). Raises ValueError if their
+    shapes differ.
     """
     gt, pred = _as_masks(gt, pred)
     intersection = np.count_nonzero(gt & pred, axis=(1, 2))
@@ -24,8 +25,8 @@ def region_similarity(gt: np.ndarray, pred: np.ndarray) -> np.ndarray:
 def boundary_f_measure(gt: np.ndarray, pred: np.ndarray, *, tolerance: float = 0.008) -> np.ndarray:
     """F, float64 [T] in [0, 1]: harmonic mean of boundary precision and recall of each frame.
 
-    A boundary pixel is matched if the other boundary comes within a disc of radius ceil(tolerance * diagonal) pixels. A frame with
-    neither boundary scores 1, with just one of them 0. A mask that fills the image has no boundary.
+    A boundary pixel is matched if the other boundary comes within a disc of radius ceil(tolerance * diagonal) pixels.
+    A frame with neither boundary scores 1, with just one of them 0. A mask that fills the image has no boundary.
 
     gt, pred: masks of one object, [T, H, W], bool or convertible. Raises ValueError if their shapes differ.
     """
@@ -59,7 +60,8 @@ def _f_measure(gt: np.ndarray, pred: np.ndarray, disc: np.ndarray) -> float:
 def _box_around(mask: np.ndarray) -> tuple[slice, slice]:
     """The mask's bounding box with a margin of one pixel, within the image; the whole image if the mask is empty.
 
-    The margin holds every boundary pixel, and matching looks only at boundary pixels, so nothing outside the box counts.
+    The margin holds every boundary pixel, and matching looks only at boundary pixels, so nothing outside the box
+    counts.
     """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -68,7 +70,7 @@ def _box_around(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
-    """uint8 map of the pixels that differ from their east, south or south-east neighbour; neighbours off the image do not count.
+    """uint8 map of the pixels that differ from their east, south or south-east neighbour, where there is one.
 
     On the last row only the east one is looked at, on the last column only the south one, in the last corner none.
     """

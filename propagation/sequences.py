@@ -90,14 +90,14 @@ def verify_videos(
 
 def refuse_or_list(problems: dict[str, list[str]], usable: int, *, allow_missing: bool, check: str) -> tuple[str, ...]:
     """The problems as lines, where they are allowed and something is usable; else a UserError with the first one."""
-    lines = tuple(f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong)
+    lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
     if lines and not (allow_missing and usable):
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         mend = (
             "no video is whole" if allow_missing else "--allow-missing leaves the video out and marks the score partial"
         )
         raise UserError(f"{lines[0]}{more}; `{check}` lists everything; {mend}")
-    return lines
+    return tuple(lines)
 
 
 def _gaps(frame_dir: Path, frames: Sequence[Path], mask_dir: Path, masks: Sequence[Path]) -> list[str]:
@@ -123,18 +123,18 @@ def _decode(frames: Sequence[Path], masks: Sequence[Path]) -> tuple[tuple[int, i
     wrong = []
     for frame_file, mask_file in zip(frames, masks, strict=True):
         try:
-            sizes = {frame_file: read_rgb(frame_file).shape[:2]}
+            frame = read_rgb(frame_file)
             mask = read_labels(mask_file)
         except UserError as error:
             wrong.append(str(error))
             continue
-        sizes[mask_file] = mask.shape
         largest_id = max(largest_id, int(mask[mask != VOID].max(initial=0)))
-        native_hw = native_hw or sizes[frame_file]
-        for file, size in sizes.items():
-            if size != native_hw:
-                wrong.append(
-                    f"{file} is {size[1]}x{size[0]} px, {frames[0]} is {native_hw[1]}x{native_hw[0]}; "
-                    "frames and masks of a video must have one size"
-                )
+        if native_hw is None:
+            native_hw = frame.shape[0], frame.shape[1]
+        wrong += [
+            f"{file} is {image.shape[1]}x{image.shape[0]} px, {frames[0]} is {native_hw[1]}x{native_hw[0]}; "
+            "frames and masks of a video must have one size"
+            for file, image in ((frame_file, frame), (mask_file, mask))
+            if image.shape[:2] != native_hw
+        ]
     return native_hw or (0, 0), largest_id, wrong

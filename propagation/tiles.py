@@ -1,9 +1,9 @@
-"""How the query grid is cut into rectangles, so that each is compared only with the part of a context frame its radius reaches.
+"""How the query grid is cut into tiles, so that each is compared only with what its radius reaches of a context frame.
 
-The grid has a long axis, cut into strips, and a short axis, cut into bands; a tile is a strip crossed with a band. Context
-frames are stored with the long axis outermost, so the window of a strip over the whole short axis is one contiguous matrix and
-costs no copy. With more than one band, the band's part of every context frame is first copied to a contiguous buffer, once per
-band.
+The grid has a long axis, cut into strips, and a short axis, cut into bands; a tile is a strip crossed with a band.
+Context frames are stored with the long axis outermost, so the window of a strip over the whole short axis is one
+contiguous matrix and costs no copy. With more than one band, the band's part of every context frame is first copied
+to a contiguous buffer, once per band.
 """
 
 import math
@@ -76,15 +76,16 @@ class TilePlan:
 class CostModel:
     """What a step costs beside its multiplications, in the unit "one (query, context cell) product".
 
-    A matrix product of m queries runs as if it had `row_overhead` more (each context cell is read and repacked once per
-    product, whatever m), and copying one context cell costs as much as `copy_cost` products. `budget_bytes` bounds the
-    affinities held at a time. The CPU figures were fitted once to float32 products on one AVX-512 core (30 rows reached about
-    half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the optimum is flat, within 5 % from half to
-    twice the number of tiles. The GPU figures are estimates from kernel launch time and memory bandwidth, not measured.
+    A matrix product of m queries runs as if it had `row_overhead` more (each context cell is read and repacked once
+    per product, whatever m), and copying one context cell costs as much as `copy_cost` products. `budget_bytes`
+    bounds the affinities held at a time. The CPU figures were fitted once to float32 products on one AVX-512 core (30
+    rows reached about half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the optimum is
+    flat, within 5 % from half to twice the number of tiles. The GPU figures are estimates from kernel launch time and
+    memory bandwidth, not measured.
     """
 
-    row_overhead: int = 30
-    copy_cost: int = 45
+    row_overhead: int = 50
+    copy_cost: int = 60
     budget_bytes: int = 48 << 20
 
     @classmethod

@@ -1,7 +1,7 @@
 """Top-k selection with a defined order among ties: equal values are ranked by an index, the lower first.
 
-`torch.topk` leaves the order of equal values, and which of them it keeps at the boundary, undefined. A (value, index) pair
-packed into one int64 key has no equals, so the same call on keys is fully defined, on every device.
+`torch.topk` leaves the order of equal values, and which of them it keeps at the boundary, undefined. A (value, index)
+pair packed into one int64 key has no equals, so the same call on keys is fully defined, on every device.
 """
 
 import torch
@@ -15,8 +15,8 @@ _INDEX_MASK = (1 << _INDEX_BITS) - 1
 def pack_keys(values: Tensor, index: Tensor) -> Tensor:
     """int64 keys, larger for a larger value and, among equal values, for a lower index; the two arguments broadcast.
 
-    `values` are float32 without NaN (-inf is allowed, -0 equals 0), `index` int64 in [0, 2^32). Subtracting an integer from a
-    key adds it to the index.
+    `values` are float32 without NaN (-inf is allowed, -0 equals 0), `index` int64 in [0, 2^32). Subtracting an
+    integer from a key adds it to the index.
     """
     bits = (values + 0.0).view(torch.int32)
     # Negative floats order backwards as integers: flip everything but their sign.
@@ -43,9 +43,9 @@ def best_keys(keys: Tensor, k: int) -> Tensor:
 def shortlist(values: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest values of each row [n, m], their columns, and the value at which their choice was arbitrary.
 
-    Returns values and columns [n, min(k, m)], largest first, and `boundary` [n]: where the k-th and the (k+1)-th value are
-    equal and finite, that value; NaN elsewhere. Where it is NaN the set of columns is the only right one (up to columns that
-    hold -inf).
+    Returns values and columns [n, min(k, m)], largest first, and `boundary` [n]: where the k-th and the (k+1)-th
+    value are equal and finite, that value; NaN elsewhere. Where it is NaN the set of columns is the only right one
+    (up to columns that hold -inf).
     """
     m = values.shape[1]
     if k >= m:

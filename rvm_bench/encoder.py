@@ -74,7 +74,12 @@ class Encoder(abc.ABC):
         """
         array = video.cpu().numpy() if isinstance(video, Tensor) else np.asarray(video)
         check_video(array.shape, array.dtype, self.card)
-        return np.concatenate([features.cpu().numpy() for features in self.stream(array)])
+        maps = np.empty((len(array), *self.grid(*array.shape[1:3]), self.card.width), np.float32)
+        done = 0
+        for features in self.stream(array):
+            maps[done : done + len(features)] = features.cpu().numpy()
+            done += len(features)
+        return maps
 
     def grid(self, height_px: int, width_px: int) -> tuple[int, int]:
         """Rows and columns of the feature map of a frame of this size."""
@@ -220,9 +225,7 @@ def resize_time(tubes: Tensor, frames: int, rule: str) -> Tensor:
     # torch 2.13's antialiased CPU kernel repeats the first output row.
     rows = tubes.permute(1, 2, 3, 0).reshape(1, h * w * channels, 1, count)
     mode = {"linear": "bilinear", "cubic": "bicubic"}[rule]
-    out = nn.functional.interpolate(
-        rows, size=(1, frames), mode=mode, align_corners=False, antialias=rule == "cubic"
-    )
+    out = nn.functional.interpolate(rows, size=(1, frames), mode=mode, align_corners=False, antialias=rule == "cubic")
     return out.reshape(h, w, channels, frames).permute(3, 0, 1, 2).contiguous()
 
 

@@ -88,7 +88,8 @@ def evaluate(
 
 def _measure(encoder: Encoder, task: Task, videos: Sequence[Any], shard: Shard, run: RunFolder) -> None:
     """Records the videos of a shard that no process has recorded."""
-    if all(video.name in run.lines() for video in videos):
+    recorded = run.lines()
+    if all(video.name in recorded for video in videos):
         return
     with run.appender(shard) as records:
         done = run.lines()

@@ -55,7 +55,7 @@ def source_sha256(classes: Sequence[type]) -> str:
     time, so that nothing is ever reused.
     """
     digest = hashlib.sha256()
-    for root in sorted({_root_module(cls) for cls in classes} - {None}):
+    for root in sorted({root for cls in classes if (root := _root_module(cls))}):
         path = Path(str(sys.modules[root].__file__))
         content = package_sha256(path.parent) if path.name == "__init__.py" else file_sha256(path)
         digest.update(f"{root} {content}\n".encode())

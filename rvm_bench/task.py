@@ -8,7 +8,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rvm_bench.encoder import Encoder
 
@@ -100,7 +100,10 @@ class Dataset:
     frames: int
 
 
-class Task(abc.ABC):
+P = TypeVar("P", bound=Protocol)
+
+
+class Task(abc.ABC, Generic[P]):
     """One column of the table.
 
     Attributes:
@@ -115,7 +118,7 @@ class Task(abc.ABC):
     title: ClassVar[str]
     folder: ClassVar[str]
     metric: ClassVar[Metric]
-    protocol: Protocol
+    protocol: P
 
     @abc.abstractmethod
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:

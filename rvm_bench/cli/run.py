@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rvm_bench.card import Model
+from rvm_bench.card import EncoderCard, Model
 from rvm_bench.errors import UserError
 from rvm_bench.registry import find_model, find_task, load_encoder, model_names, task_names
 
@@ -60,14 +60,14 @@ def run(
         with failures.caught(name):
             to_fetch = _to_fetch(name, weights)
             if to_fetch:
-                _fetch(name, dry_run=dry_run)
+                _fetch(to_fetch, dry_run=dry_run)
             takes = not isinstance(m := find_model(name), Model) or m.takes_weights
             given = "random" if to_fetch and dry_run else weights if takes else None
             encoder = load_encoder(name, weights=given, device=device, dtype=dtype, **options)
             for one_task in found_tasks:
                 with failures.caught(f"{name} on {one_task.name}"):
                     if dry_run:
-                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=to_fetch)
+                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=to_fetch is not None)
                     else:
                         results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
     if len(results) > 1:
@@ -165,23 +165,22 @@ def _say_plan(
     )
 
 
-def _to_fetch(name: str, weights: str | None) -> bool:
-    """Whether a model needs its released checkpoint and the cache does not hold it."""
+def _to_fetch(name: str, weights: str | None) -> EncoderCard | None:
+    """The card of a model that needs its released checkpoint while the cache does not hold it; else None."""
     from rvm_bench.weights import cache_folder
 
     model = find_model(name)
     if weights is not None or not isinstance(model, Model) or not model.takes_weights or model.card.weights is None:
-        return False
-    return not (cache_folder() / model.card.weights.filename).exists()
+        return None
+    return None if (cache_folder() / model.card.weights.filename).exists() else model.card
 
 
-def _fetch(name: str, *, dry_run: bool) -> None:
+def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
     from rvm_bench.weights import fetch, released_file
 
-    card = find_model(name).card
     released = released_file(card)
     what = f"{released.size_bytes / 1e6:.0f} MB from {released.url} (licence: {released.licence})"
-    typer.echo(f"{name}: {'would fetch' if dry_run else 'fetching'} {what}")
+    typer.echo(f"{card.name}: {'would fetch' if dry_run else 'fetching'} {what}")
     if not dry_run:
         fetch(card)
 

@@ -89,5 +89,5 @@ def test_a_mistake_is_one_line_that_says_what_to_do(plugin, name, options, messa
 def test_importing_the_package_and_listing_models_imports_no_torch():
     import subprocess
 
-    code = "import rvm_bench, rvm_bench.cli, sys; from rvm_bench.cli.table import ls; ls('models'); assert 'torch' not in sys.modules"
+    code = "import rvm_bench, sys; from rvm_bench.cli.table import ls; ls('models'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""A task and an encoder small enough to see through: a video is a number, and its score is that number times a factor."""
+"""A task and an encoder small enough to see through: a video is a number, its score that number times a factor."""
 
 import dataclasses
 from pathlib import Path
