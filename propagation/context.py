@@ -49,12 +49,22 @@ class Context:
         rows = torch.arange(self.n_context, device=self.device)[self._live]
         return (rows - self.t) % max(self.n_context, 1) + 1
 
-    def first_slots(self, most: int) -> Tensor:
-        """Queue slots that hold frame 0: its copies, the `most` lowest slots at most, then its entry with predicted labels."""
-        slots = list(range(1, 1 + min(self.n_context - self.t, most)))
-        if 1 <= self.t <= self.n_context:
+    @property
+    def first_in_queue(self) -> bool:
+        """Whether the queue still holds frame 0, as a copy or as itself."""
+        return 0 < self.n_context >= self.t
+
+    def in_queue_slots(self, keys: Tensor, topk: int) -> Tensor:
+        """Keys [n, k] of entries of slot 0, entered once for every queue slot that holds frame 0: [n, slots * k].
+
+        Of the copies the `topk` lowest slots are enough: they beat all others. The last slot is the entry with
+        predictions. A key falls by one where its index grows by one, so a slot is a constant to subtract.
+        """
+        slots = list(range(1, 1 + min(self.n_context - self.t, topk)))
+        if self.t:
             slots.append(self.n_context - self.t + 1)
-        return torch.tensor(slots, dtype=torch.int64, device=self.device)
+        steps = self.n_cells * torch.tensor(slots, dtype=torch.int64, device=self.device)
+        return (keys[:, None, :] - steps[:, None]).flatten(1)
 
     def labels_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """A table of labels [M, K] and, for each context index (slot * N + cell), its row in that table."""

@@ -31,14 +31,14 @@ _EXACT_ROWS = 128
 
 
 def normalize(features: Tensor) -> Tensor:
-    """Unit rows in float32: each token of `features` [..., D] over its L2 norm, at least 1e-12 (zero tokens stay zero)."""
+    """Unit rows, float32: each token of `features` [..., D] over its L2 norm, at least 1e-12 (zero stays zero)."""
     return F.normalize(features.to(torch.float32), dim=-1, eps=1e-12)
 
 
 def propagate(
     features: Tensor, heat: Tensor, *, topk: int, radius: float, n_context: int, temperature: float
 ) -> Tensor:
-    """Soft labels of every frame [T, h, w, K], float32 on the device of `features`; frame 0 too is propagated, from itself.
+    """Soft labels of every frame [T, h, w, K], float32, where `features` are; frame 0 too is propagated, from itself.
 
     `features` [T, h, w, D] are unit rows (see `normalize`; nothing is normalised here), any float dtype, computed in
     float32; `heat` [h, w, K] are the labels of frame 0. The arguments and errors are those of `Propagator`.
@@ -68,8 +68,7 @@ class Propagator:
     direct algorithm does.
 
     Memory: `n_context + 1` feature maps in float32, their labels, one tile of affinities (`CostModel.budget_bytes`),
-    a bool mask per tile, and with several bands one band of the context; nothing that grows with the number of
-    frames.
+    a bool mask per tile, and with several bands one band of the context; it does not grow with the video.
 
     Raises UserError for options out of range, a grid other than that of `heat`, or features that are not finite.
     """
@@ -106,7 +105,7 @@ class Propagator:
         """Soft labels [h, w, K] of the next frame, float32, from its unit features [h, w, D]; neither is kept."""
         query_ABD, context = self._take(feature_map)
         keys, tied = self._all_tiles(query_ABD, context)
-        any_bad, any_tied = torch.stack([_not_finite(query_ABD), tied.any()]).tolist()
+        any_bad, any_tied = torch.stack([~torch.isfinite(query_ABD).all(), tied.any()]).tolist()
         if any_bad:
             self._reject_values()
         if any_tied:
@@ -121,9 +120,9 @@ class Propagator:
 
     @torch.no_grad()
     def append(self, feature_map: Tensor, labels: Tensor | None = None) -> None:
-        """Puts the next frame into the context with these labels [h, w, K] (default: those of frame 0), not propagated."""
+        """Puts the next frame into the context with these labels [h, w, K] (default: those of frame 0)."""
         query_ABD, context = self._take(feature_map)
-        if _not_finite(query_ABD):
+        if not torch.isfinite(query_ABD).all():
             self._reject_values()
         labels = self._heat if labels is None else labels
         if labels.shape != self._heat.shape:
@@ -135,10 +134,12 @@ class Propagator:
         return self._context.t if self._context else 0
 
     def _reject_values(self) -> NoReturn:
-        raise UserError(f"the features of frame {self._t} hold NaN or infinite values; every value must be finite")
+        t = self._t
+        self._context = self._context if t else None
+        raise UserError(f"the features of frame {t} hold NaN or infinite values; every value must be finite")
 
     def _long_axis_first(self, map_hwC: Tensor) -> Tensor:
-        """Swaps the grid axes if the grid is wider than high; its own inverse. A cell's place in this order is its position."""
+        """Swaps the grid axes if the grid is wider than high; its own inverse. A cell's place in it is its position."""
         return map_hwC.transpose(0, 1) if self._heat.shape[1] > self._heat.shape[0] else map_hwC
 
     def _take(self, feature_map: Tensor) -> tuple[Tensor, Context]:
@@ -166,23 +167,24 @@ class Propagator:
             self.plan = choose_plan((a, b), reach, self.n_context, CostModel.for_device(device.type))
         self._affinity = torch.empty(self.n_context * self.plan.largest_tile, device=device)
         self._band = torch.empty(self.n_context * a * self.plan.largest_copied_band * width, device=device)
-        at_A, at_B = (torch.arange(n, device=device, dtype=torch.float64) for n in (a, b))
+        self._position_AB = torch.arange(a * b, device=device).view(a, b)
         self._outside = {
             (strip, band): self._beyond_radius(
-                *_coordinates(at_A[strip.queries], at_B[band.queries]),
-                *_coordinates(at_A[strip.window], at_B[band.window]),
+                self._position_AB[strip.queries, band.queries].flatten(),
+                self._position_AB[strip.window, band.window].flatten(),
             )
             for band in self.plan.bands
             for strip in self.plan.strips
         }
 
-    def _beyond_radius(self, a: Tensor, b: Tensor, to_a: Tensor, to_b: Tensor) -> Tensor:
-        """bool [queries, cells]: True where the distance is not strictly below the radius."""
-        return ((a[:, None] - to_a) ** 2 + (b[:, None] - to_b) ** 2).sqrt() >= self.radius
+    def _beyond_radius(self, query_Q: Tensor, cell_P: Tensor) -> Tensor:
+        """bool [Q, P]: True where the distance between two positions is not strictly below the radius."""
+        b = self._position_AB.shape[1]
+        squared = (query_Q[:, None] // b - cell_P // b) ** 2 + (query_Q[:, None] % b - cell_P % b) ** 2
+        return squared.to(torch.float64).sqrt() >= self.radius
 
     def _all_tiles(self, query_ABD: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Keys of the winners [N, topk], and bool [N]: queries for which a tie left the choice of cells open."""
-        position_AB = torch.arange(context.n_cells, device=context.device).view(query_ABD.shape[:2])
         keys = torch.empty((context.n_cells, self.topk), dtype=torch.int64, device=context.device)
         tied = torch.empty(context.n_cells, dtype=torch.bool, device=context.device)
         for band in self.plan.bands:
@@ -190,7 +192,7 @@ class Propagator:
             if len(self.plan.bands) > 1:
                 queue_SARD = self._band[: queue_SARD.numel()].view(queue_SARD.shape).copy_(queue_SARD)
             for strip in self.plan.strips:
-                rows = position_AB[strip.queries, band.queries].flatten()
+                rows = self._position_AB[strip.queries, band.queries].flatten()
                 keys[rows], tied[rows] = self._tile(query_ABD, context, queue_SARD, strip, band)
         return keys, tied
 
@@ -205,12 +207,11 @@ class Propagator:
         values, columns, boundary = shortlist(first_QN, self.topk)
         candidates, boundaries = [pack_keys(values, context.cell_AB.flatten()[columns])], [boundary]
 
-        slots = context.first_slots(self.topk)
-        if len(slots):
+        if context.first_in_queue:
             first_QAB = first_QN.view(-1, *query_ABD.shape[:2])
             first_QP = first_QAB[:, strip.window, band.window].flatten(1).masked_fill(outside_QP, -torch.inf)
             values, columns, boundary = shortlist(first_QP, self.topk)
-            candidates.append(_repeat_in_slots(pack_keys(values, cell_P[columns]), slots, context.n_cells))
+            candidates.append(context.in_queue_slots(pack_keys(values, cell_P[columns]), self.topk))
             boundaries.append(boundary)
 
         n_frames = len(queue_SARD)
@@ -232,35 +233,17 @@ class Propagator:
         return keys, (torch.stack(boundaries, 1) == last_value).any(1)
 
     def _exact_keys(self, query_ABD: Tensor, context: Context, rows: Tensor) -> Tensor:
-        """Keys of the winners [R, topk] of the queries at positions `rows` [R], every context cell ranked by its index."""
+        """Keys of the winners [R, topk] of the queries at positions `rows` [R], every context cell ranked."""
         n, cell_N = context.n_cells, context.cell_AB.flatten()
         query_RD = query_ABD.flatten(0, 1)[rows]
-        a, b = _coordinates(
-            *(torch.arange(size, device=rows.device, dtype=torch.float64) for size in query_ABD.shape[:2])
-        )
-        outside_RN = self._beyond_radius(a[rows], b[rows], a, b)
+        outside_RN = self._beyond_radius(rows, self._position_AB.flatten())
 
         first_RN = query_RD @ context.first_ND.T
         candidates = [best_keys(pack_keys(first_RN, cell_N), self.topk)]
-        slots = context.first_slots(self.topk)
-        if len(slots):
+        if context.first_in_queue:
             keys = best_keys(pack_keys(first_RN.masked_fill(outside_RN, -torch.inf), cell_N), self.topk)
-            candidates.append(_repeat_in_slots(keys, slots, n))
+            candidates.append(context.in_queue_slots(keys, self.topk))
         for frame_ABD, slot in zip(context.queue_SABD, context.queue_slots, strict=True):
             affinity_RN = (query_RD @ frame_ABD.flatten(0, 1).T).masked_fill_(outside_RN, -torch.inf)
             candidates.append(best_keys(pack_keys(affinity_RN, slot * n + cell_N), self.topk))
         return best_keys(torch.cat(candidates, 1), self.topk)
-
-
-def _not_finite(features: Tensor) -> Tensor:
-    return ~torch.isfinite(features).all()
-
-
-def _coordinates(at_A: Tensor, at_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Both coordinates of every cell of a rectangle, position by position."""
-    return at_A.repeat_interleave(len(at_B)), at_B.repeat(len(at_A))
-
-
-def _repeat_in_slots(keys: Tensor, slots: Tensor, n_cells: int) -> Tensor:
-    """Keys [n, k] of frame 0 in slot 0, entered once for each slot [n, slots * k]: the index grows by slot * N."""
-    return (keys[:, None, :] - n_cells * slots[:, None]).flatten(1)

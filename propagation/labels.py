@@ -6,16 +6,17 @@ protocol's: another one shifts the scores.
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 _BILINEAR = cv2.INTER_LINEAR
-_MAX_CHANNELS = 512
-"""OpenCV's limit (CV_CN_MAX) on the channels of one image; more are resized in groups, each channel for itself."""
+_MAX_CHANNELS = 128
+"""The most channels of an image in OpenCV 5 (512 in OpenCV 4); more are resized in groups, each channel for itself."""
 
 
 def mask_to_heat(
     mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Soft labels of frame 0, float32 [h, w, K], each cell summing to 1; and the sorted ids [K] of the mask, with background.
+    """Soft labels of frame 0, float32 [h, w, K], each cell summing to 1; and the mask's sorted ids [K], background too.
 
     mask: object ids [H, W], integer, at native resolution. It is taken to the network's input size by nearest
     neighbour, split into one channel per id, and each channel to `grid_hw` by bilinear interpolation without
@@ -31,13 +32,13 @@ def mask_to_heat(
 
 
 def heat_to_mask(
-    soft: np.ndarray, label_ids: np.ndarray, input_hw: tuple[int, int], native_hw: tuple[int, int]
+    soft: ArrayLike, label_ids: ArrayLike, input_hw: tuple[int, int], native_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Object ids [T, H, W] at native resolution from soft labels [T, h, w, K], or [H, W] from [h, w, K], in the ids' dtype.
+    """Object ids [T, H, W] at native resolution from soft labels [T, h, w, K], or [H, W] from [h, w, K].
 
     Bilinear to the network's input size, arg max over the channels (among equals the first, so the lowest id), then
     to `native_hw` by OpenCV's INTER_NEAREST_EXACT. `soft` is a float array or a CPU tensor, `label_ids` [K] the ids
-    of its channels.
+    of its channels, whose dtype the result has.
     """
     soft = np.asarray(soft, dtype=np.float32)
     label_ids = np.asarray(label_ids)

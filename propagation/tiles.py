@@ -86,7 +86,7 @@ class CostModel:
 
     row_overhead: int = 50
     copy_cost: int = 60
-    budget_bytes: int = 48 << 20
+    budget_bytes: int = 28 << 20
 
     @classmethod
     def for_device(cls, device_type: str) -> "CostModel":

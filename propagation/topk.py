@@ -6,7 +6,6 @@ pair packed into one int64 key has no equals, so the same call on keys is fully 
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
@@ -34,10 +33,10 @@ def unpack_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
 def best_keys(keys: Tensor, k: int) -> Tensor:
     """The k largest keys of each row [n, m], largest first, [n, k]; where m < k the rest is (-inf, index 0)."""
     best = keys.topk(min(k, keys.shape[1]), dim=1).values
-    if best.shape[1] < k:
-        filler = int(pack_keys(torch.tensor(-torch.inf), torch.tensor(0)))
-        best = F.pad(best, (0, k - best.shape[1]), value=filler)
-    return best
+    if best.shape[1] == k:
+        return best
+    none = torch.full((len(keys), k - best.shape[1]), -torch.inf, device=keys.device)
+    return torch.cat([best, pack_keys(none, torch.zeros_like(none, dtype=torch.int64))], dim=1)
 
 
 def shortlist(values: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,6 @@ Conventions, kept by every file of this folder:
   left pixel: the centre of the pixel in row r and column c is (c + 0.5, r + 0.5). Boxes, joints and tracks use them.
   Layouts that put pixel centres at integers subtract 0.5 in their writer.
 - Depth is the camera's z in metres, not the distance along the ray.
-- Time is a frame number t; inside the engine it is tau = t / (frames - 1), so that a scene shows the same motion whatever
-  its number of frames and whatever its resolution.
+- Time is a frame number t; inside the engine it is tau = t / (frames - 1), so that a scene shows the same motion
+  whatever its number of frames and whatever its resolution.
 """

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from rvm_bench.demo.motion import rotation
-from rvm_bench.demo.shapes import Box, Superellipse
+from rvm_bench.demo.shapes import Box
 from rvm_bench.demo.textures import make_texture, random_palette
 from rvm_bench.demo.view import Surface
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Backdrop:
-    """Surfaces of instance 0 and their planes: `rest` float64 [n, 3, 3] at the middle of the clip (columns: u axis, v axis,
-    origin) and `drift` float64 [n, 3], how far each origin slides within its own plane over the clip, in metres."""
+    """Surfaces of instance 0 and their planes.
+
+    `rest` float64 [n, 3, 3] holds the planes at the middle of the clip (columns: u axis, v axis, origin), and `drift`
+    float64 [n, 3] how far each origin slides within its own plane over the clip, in metres.
+    """
 
     surfaces: tuple[Surface, ...]
     rest: np.ndarray
@@ -44,7 +47,7 @@ def make_backdrop(
     ground = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ rotation(0, 0, rng.uniform(-0.6, 0.6))
     planes, drifts, surfaces = [], [], []
 
-    def add(axes: np.ndarray, origin: tuple[float, float, float], tile_m: float, outline: Box | Superellipse | None) -> None:
+    def add(axes: np.ndarray, origin: tuple[float, float, float], tile_m: float, outline: Box | None) -> None:
         plane = axes.copy()
         plane[:, 2] = origin
         texture = make_texture(rng, side=texture_side, tile_m=tile_m, palette=random_palette(rng, muted=True))

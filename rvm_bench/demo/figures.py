@@ -67,7 +67,7 @@ _SIDES = ((0, "right", -1), (1, "left", 1))
 
 
 def make_figure(rng: np.random.Generator, *, motion: str, path: Path, strides: float, texture_side: int) -> Body:
-    """A clothed figure `FIGURE_HEIGHT_M` tall, on `path`, that goes through `strides` cycles of its gait in the clip."""
+    """A clothed figure `FIGURE_HEIGHT_M` tall on `path`; it goes through `strides` cycles of its gait in the clip."""
     bones = _gait(rng, strides, facing=-1 if motion == "left" else 1)
     height = FIGURE_HEIGHT_M
     joints = [(_TRUNK, 0.0, -0.28), (_TRUNK, 0.0, -0.08), (_HEAD, 0.0, -0.09)]
@@ -84,9 +84,7 @@ def make_figure(rng: np.random.Generator, *, motion: str, path: Path, strides: f
 
 def _scaled(bone: Bone, height: float) -> Bone:
     pivot = bone.pivot[0] * height, bone.pivot[1] * height
-    return Bone(
-        parent=bone.parent, pivot=pivot, rest=bone.rest, swing=bone.swing, cycles=bone.cycles, phase=bone.phase
-    )
+    return Bone(parent=bone.parent, pivot=pivot, rest=bone.rest, swing=bone.swing, cycles=bone.cycles, phase=bone.phase)
 
 
 def _gait(rng: np.random.Generator, strides: float, facing: int) -> list[Bone]:
@@ -137,9 +135,7 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
     long_sleeves = outfit == "coat" or rng.random() < 0.6
 
     def cloth(palette: np.ndarray | None = None, pattern: str | None = None, contrast: float = 0.35) -> Texture:
-        return make_texture(
-            rng, side=texture_side, tile_m=0.9, palette=palette, pattern=pattern, contrast=contrast
-        )
+        return make_texture(rng, side=texture_side, tile_m=0.9, palette=palette, pattern=pattern, contrast=contrast)
 
     skin_tone = np.array([1.0, rng.uniform(0.68, 0.8), rng.uniform(0.5, 0.62)]) * rng.uniform(0.4, 0.95)
     hair_tone = np.array([1.0, rng.uniform(0.55, 0.85), rng.uniform(0.2, 0.7)]) * rng.uniform(0.15, 0.7)
@@ -149,7 +145,7 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
     top_label = {"coat": "coat", "dress": "dress"}.get(outfit, "upper clothes")
     parts: list[Part] = []
 
-    def add(label: str, texture: Texture, outline: Outline, bone: int, at: tuple[float, float], angle: float = 0) -> None:
+    def add(label: str, texture: Texture, outline: Outline, bone: int, at: tuple[float, float]) -> None:
         scaled = at[0] * FIGURE_HEIGHT_M, at[1] * FIGURE_HEIGHT_M
         texture_at = float(rng.uniform(0, 0.9)), float(rng.uniform(0, 0.9))
         layer = 0.006 * (len(parts) - 12)
@@ -161,7 +157,6 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
                 layer_m=layer,
                 bone=bone,
                 at=scaled,
-                angle=angle,
                 texture_at=texture_at,
             )
         )
@@ -170,6 +165,9 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
         return Limb(
             length=length * FIGURE_HEIGHT_M, top=top_radius * FIGURE_HEIGHT_M, bottom=bottom_radius * FIGURE_HEIGHT_M
         )
+
+    def band(a: float, b: float) -> Box:
+        return Box(a=a * FIGURE_HEIGHT_M, b=b * FIGURE_HEIGHT_M, radius=0.7 * b * FIGURE_HEIGHT_M)
 
     def oval(a: float, b: float, power: int = 2) -> Superellipse:
         return Superellipse(a=a * FIGURE_HEIGHT_M, b=b * FIGURE_HEIGHT_M, power=power)
@@ -191,8 +189,7 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
             add("socks", extra, limb(0.09, 0.037, 0.030), _SHINS[side], (0.0, _SHIN - 0.05))
         add(*covered, limb(_THIGH, 0.062, 0.045), _THIGHS[side], (0.0, _THIGH / 2))
     if outfit in ("dress", "skirt"):
-        add("dress" if outfit == "dress" else "skirt", top if outfit == "dress" else bottom,
-            limb(0.15, 0.085, 0.125), _TRUNK, (0.0, 0.06))
+        add(outfit, top if outfit == "dress" else bottom, limb(0.15, 0.085, 0.125), _TRUNK, (0.0, 0.06))
     else:
         add("trousers", bottom, oval(0.092, 0.062, 4), _TRUNK, (0.0, 0.0))
     add("torso skin", skin, limb(0.07, 0.032, 0.038), _TRUNK, (0.0, -0.30))
@@ -200,11 +197,11 @@ def _dress(rng: np.random.Generator, texture_side: int) -> list[Part]:
     if outfit == "coat":
         add("coat", top, limb(0.14, 0.085, 0.105), _TRUNK, (0.0, -0.02))
     if scarf:
-        add("scarf", extra, Box(a=0.055 * FIGURE_HEIGHT_M, b=0.026 * FIGURE_HEIGHT_M, radius=0.03), _TRUNK, (0, -0.285))
+        add("scarf", extra, band(0.055, 0.026), _TRUNK, (0.0, -0.285))
     add("face", skin, oval(0.055, 0.073), _HEAD, (0.0, -0.075))
     add("hair", hair, oval(0.060, 0.030), _HEAD, (0.0, -0.138))
     if glasses:
-        add("sunglasses", shoe, Box(a=0.046 * FIGURE_HEIGHT_M, b=0.013 * FIGURE_HEIGHT_M, radius=0.02), _HEAD, (0, -0.09))
+        add("sunglasses", shoe, band(0.046, 0.013), _HEAD, (0.0, -0.09))
     if hat:
         add("hat", extra, oval(0.070, 0.045, 4), _HEAD, (0.0, -0.155))
     arm(0, "right")

@@ -71,7 +71,7 @@ def rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
 
 
 def camera_path(rng: np.random.Generator, amount: float) -> Path:
-    """A hand-held camera around the world's origin; `amount` 0 keeps it there, 1 moves it by some 0.4 m and 3 degrees."""
+    """A hand-held camera around the world's origin; still at `amount` 0, moving some 0.4 m and 3 degrees at 1."""
     drift, sway = np.zeros(7), np.zeros(7)
     drift[:3] = rng.uniform(-0.5, 0.5, 3) * (1.0, 0.2, 0.8)
     sway[:3] = rng.uniform(0.02, 0.12, 3) * (1.0, 0.5, 1.0)

@@ -60,6 +60,18 @@ def render(view: View, shadows: np.ndarray) -> Frame:
     return Frame(rgb=rgb, instances=instance_of[owner], parts=part_of[owner], depth=1 / nearest, surfaces=owner)
 
 
+def silhouette(view: View, instance: int) -> np.ndarray:
+    """What a body would cover in the image if nothing hid it, bool [H, W]."""
+    mask = np.zeros((view.camera.height_px, view.camera.width_px), bool)
+    for index in view.order:
+        window, surface = view.window(index), view.surfaces[index]
+        if surface.instance == instance and surface.outline is not None and window is not None:
+            x0, y0, x1, y1 = window
+            u, v, _ = view.on_plane(index, *_centres(window))
+            mask[y0:y1, x0:x1] |= surface.outline.distance(u, v) <= 0
+    return mask
+
+
 def _paint_backdrop(view: View, index: int, rgb: np.ndarray, nearest: np.ndarray, owner: np.ndarray) -> None:
     height, width = nearest.shape
     nearness = _affine(view.to_plane[index], 2, (0, 0, width, height))

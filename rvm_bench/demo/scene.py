@@ -104,8 +104,8 @@ class Scene:
         """The boxes around every body as if nothing hid it and the image had no border.
 
         Returns float64 [bodies, 4] as (x0, y0, x1, y1) and bool [bodies], whether the box touches the image; a body
-        with a part behind the camera is absent, with a box of zeros. Curved outlines are bounded through 96 points, so a
-        side can be short by some 0.05% of the part's size. `Frame.boxes` has the boxes of what is visible.
+        with a part behind the camera is absent, with a box of zeros. Curved outlines are bounded through 96 points, so
+        a side can be short by some 0.05% of the part's size. `Frame.boxes` has the boxes of what is visible.
         """
         view = self.view(t)
         boxes, present = np.zeros((len(self.bodies), 4)), np.zeros(len(self.bodies), bool)

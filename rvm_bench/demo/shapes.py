@@ -81,7 +81,10 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Limb:
-    """A tapered capsule: the hull of a circle of radius `top` at (0, -length / 2) and one of `bottom` at (0, length / 2)."""
+    """A tapered capsule: the hull of two circles, of radius `top` at (0, -length / 2) and `bottom` at (0, length / 2).
+
+    Neither circle may hold the other: `length` is more than the difference of the radii.
+    """
 
     length: float
     top: float

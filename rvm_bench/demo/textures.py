@@ -1,4 +1,4 @@
-"""Procedural textures: periodic colour tiles with detail at every scale, so that a small patch can be told from the next."""
+"""Procedural textures: periodic colour tiles with detail at every scale, so that small patches can be told apart."""
 
 import colorsys
 import math
@@ -27,7 +27,9 @@ class Texture:
             levels.append(cv2.resize(levels[-1], (side, side), interpolation=cv2.INTER_AREA))
         return tuple(levels)
 
-    def paint(self, to_tile: np.ndarray, window: tuple[int, int, int, int], footprint_m: float | np.ndarray) -> np.ndarray:
+    def paint(
+        self, to_tile: np.ndarray, window: tuple[int, int, int, int], footprint_m: float | np.ndarray
+    ) -> np.ndarray:
         """The texture as seen in a window of the image, uint8 [y1 - y0, x1 - x0, 3].
 
         `to_tile` [3, 3] takes homogeneous image coordinates to homogeneous metres from the middle of the tile, `window`
@@ -97,11 +99,11 @@ def make_texture(
     v = u.T
     match pattern:
         case "stripes":
-            waves = rng.integers(-5, 6, 2) + (6, 1)
-            field = 0.5 + 0.42 * np.sin(2 * math.pi * (int(waves[0]) * u + int(waves[1]) * v) + 3 * warp)
+            waves = [2 * math.pi * int(count) for count in rng.integers((1, -4), (12, 7))]
+            field = 0.5 + 0.42 * np.sin(waves[0] * u + waves[1] * v + 3 * warp)
         case "checks":
-            waves = rng.integers(2, 5, 2) * 2
-            across = np.sin(2 * math.pi * int(waves[0]) * u + 2 * warp) * np.sin(2 * math.pi * int(waves[1]) * v + 2 * warp)
+            waves = [4 * math.pi * int(count) for count in rng.integers(2, 5, 2)]
+            across = np.sin(waves[0] * u + 2 * warp) * np.sin(waves[1] * v + 2 * warp)
             field = 0.5 + 0.4 * np.tanh(4 * across) + 0.3 * (field - 0.5)
         case "spots":
             field = _spots(rng, u, v) + 0.3 * (field - 0.5)
@@ -126,8 +128,8 @@ def random_palette(rng: np.random.Generator, *, muted: bool = False) -> np.ndarr
 
 
 def _noise(rng: np.random.Generator, side: int, octaves: int) -> np.ndarray:
-    """Periodic noise of mean 0.5, mostly within 0..1, with detail of 1/4 to 1/(4 * 2^(octaves - 1)) of the tile; float32
-    [side, side]."""
+    """Periodic noise of mean 0.5, mostly within 0..1, float32 [side, side]; its coarsest cells are a quarter of the
+    tile and each further octave halves them."""
     total = np.zeros((2, 2), np.float32)
     for octave in range(octaves):
         cells = 4 * 2**octave

@@ -14,7 +14,7 @@ _THING, _DETAIL = PART_NAMES.index("thing"), PART_NAMES.index("thing detail")
 
 
 def make_thing(rng: np.random.Generator, *, motion: str, path: Path, radius_m: float, texture_side: int) -> Body:
-    """A thing of about `radius_m` on `path`: a trunk, up to two limbs that swing behind it, up to three details on it."""
+    """A thing of about `radius_m` on `path`: a trunk, up to two limbs swinging behind it, one to three details."""
     skins = [make_texture(rng, side=texture_side, tile_m=3 * radius_m) for _ in range(2)]
     bones, parts = [Bone()], []
 

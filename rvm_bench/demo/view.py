@@ -46,7 +46,7 @@ class Camera:
 
     def holds(self, xy: np.ndarray) -> np.ndarray:
         """Whether image coordinates [..., 2] lie in the image, bool [...]."""
-        return ((xy >= 0) & (xy < (self.width_px, self.height_px))).all(axis=-1)
+        return np.logical_and.reduce((xy >= 0) & (xy < (self.width_px, self.height_px)), axis=-1)
 
 
 class View:

@@ -1,7 +1,7 @@
 """The released RVM checkpoint: names, shapes, and a strict reader. numpy only, so that torch and JAX share it.
 
-A checkpoint is a numpy `.npz` whose keys are '/'-joined paths and whose arrays follow the flax layout: a Dense kernel is
-[in, out], a query/key/value kernel [D, heads, head_dim], an output kernel [heads, head_dim, D], the patch kernel
+A checkpoint is a numpy `.npz` whose keys are '/'-joined paths and whose arrays follow the flax layout: a Dense kernel
+is [in, out], a query/key/value kernel [D, heads, head_dim], an output kernel [heads, head_dim, D], the patch kernel
 [1, P, P, 3, D]. It holds the encoder, the recurrent core and the decoder. Source: the authors' inference notebook
 (github.com/google-deepmind/representations4d), which loads it with `allow_pickle=False` and no leading `params/`.
 
@@ -51,8 +51,8 @@ class RVMConfig:
     delta_bins: int = 64
 
 
-# Encoder: paper Table 5 and the inference notebook. Core heads: paper Table 5. Core MLP: L from the notebook; S is 2048,
-# not 4 x 384, as the released file's size (270 MB) and the paper's 34M both need; B and H from their files' sizes.
+# Encoder: paper Table 5 and the inference notebook. Core heads: paper Table 5. Core MLP: L from the notebook; S is
+# 2048, not 4 x 384, as the released file's size (270 MB) and the paper's 34M both need; B and H fit their files' sizes.
 SIZES = {
     "rvm-s": RVMConfig(width=384, layers=12, heads=6, mlp=1536, core_heads=8, core_mlp=2048),
     "rvm-b": RVMConfig(width=768, layers=12, heads=12, mlp=3072, core_heads=12, core_mlp=3072),
@@ -82,11 +82,12 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"{path}: a single array; expected an .npz of named arrays in the official RVM naming")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with open(path, "rb") as file:  # numpy itself leaves a damaged file open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: a single array; expected an .npz of named arrays in the official RVM naming")
+            with archive:
+                arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected an RVM checkpoint (.npz)") from None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -210,9 +211,7 @@ def expected_shapes(config: RVMConfig) -> dict[str, tuple[int, ...]]:
 
     dense("decoder_embedder", width, config.decoder_width)
     dense("delta_embedder", config.delta_bins, config.decoder_width)
-    cross_transformer(
-        "decoder", config.decoder_width, config.decoder_layers, config.decoder_heads, config.decoder_mlp
-    )
+    cross_transformer("decoder", config.decoder_width, config.decoder_layers, config.decoder_heads, config.decoder_mlp)
     dense("detokenizer/Dense_0", config.decoder_width, patch * patch * 3)
     return shapes
 
@@ -282,11 +281,7 @@ def parameter_count(config: RVMConfig) -> int:
 
     This rule gives the paper's 34, 375 and 743 M for S, L and H; for B it gives 126.6 M where the paper prints 117.
     """
-    return sum(
-        math.prod(shape)
-        for name, shape in expected_shapes(config).items()
-        if not name.startswith("decoder/")
-    )
+    return sum(math.prod(shape) for name, shape in expected_shapes(config).items() if not name.startswith("decoder/"))
 
 
 def _listed(names: list[str]) -> str:

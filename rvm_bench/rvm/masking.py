@@ -19,7 +19,13 @@ def visible_count(patches: int, ratio: float = MASK_RATIO) -> int:
 
 
 def draw(
-    grid: tuple[int, int], *, seed: int, batch: int = 1, targets: int = 1, shared: bool = True, ratio: float = MASK_RATIO
+    grid: tuple[int, int],
+    *,
+    seed: int,
+    batch: int = 1,
+    targets: int = 1,
+    shared: bool = True,
+    ratio: float = MASK_RATIO,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random mask: `inds_restore` int64 [B, TT, h*w] and `mask` float32 [B, TT, h, w, 1] (1 = hidden).
 

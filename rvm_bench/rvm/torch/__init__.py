@@ -1,1 +1,1 @@
-"""RVM in torch: `model` is the network, `encoder` the benchmark's adapter, `weights` the way from a checkpoint to both."""
+"""RVM in torch: `model` is the network, `weights` fills it from a checkpoint, `encoder` adapts it to the benchmark."""

@@ -31,11 +31,11 @@ class GatedCore(nn.Module):
         The input side of the gates is one product over all times; the rest is a scan. Both results are float32, and
         the features of a frame are the state after it.
         """
-        if state is None:
-            state = torch.zeros_like(tokens[:, 0])
+        carried = torch.zeros_like(tokens[:, 0]) if state is None else state
         features = []
         for x, input_gates in zip(tokens.unbind(1), self.input_gates(tokens).unbind(1), strict=True):
-            update, reset = torch.sigmoid(input_gates + self.state_gates(state)).chunk(2, dim=-1)
-            state = torch.lerp(state, self.transformer(x, reset * self.state_norm(state)), update)
-            features.append(state)
-        return torch.stack(features, dim=1), state
+            update, reset = torch.sigmoid(input_gates + self.state_gates(carried)).chunk(2, dim=-1)
+            candidate = self.transformer(x, reset * self.state_norm(carried))
+            carried = torch.lerp(carried, candidate, update)
+            features.append(carried)
+        return torch.stack(features, dim=1), carried

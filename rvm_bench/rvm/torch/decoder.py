@@ -1,4 +1,4 @@
-"""The decoder: from the features of source frames and a few visible patches of a target frame to the target's pixels."""
+"""The decoder: from features of source frames and a few visible patches of a target frame to its pixels."""
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,7 @@ class Decoder(nn.Module):
         self.embedder = Dense(config.width, width)  # one for the visible tokens and the source features
         self.delta_embedder = nn.Linear(config.delta_bins, width)
         self.mask_token = nn.Parameter(torch.zeros(1, width))
-        self.transformer = CrossTransformer(
-            width, config.decoder_layers, config.decoder_heads, config.decoder_mlp
-        )
+        self.transformer = CrossTransformer(width, config.decoder_layers, config.decoder_heads, config.decoder_mlp)
         self.pixels = Dense(width, config.patch**2 * 3)
 
     def forward(
@@ -60,6 +58,8 @@ class Decoder(nn.Module):
 
     def _delta_code(self, deltas: Tensor) -> Tensor:
         bins = self.delta_embedder.in_features
-        if deltas.numel() and not (0 <= int(deltas.min()) and int(deltas.max()) < bins):
-            raise UserError(f"deltas are {deltas.tolist()}; expected frames from the sources to a target in 0..{bins - 1}")
+        if not ((deltas >= 0) & (deltas < bins)).all():
+            raise UserError(
+                f"deltas are {deltas.tolist()}; expected frames from the sources to a target in 0..{bins - 1}"
+            )
         return self.delta_embedder(F.one_hot(deltas.long(), bins).to(self.delta_embedder.weight.dtype))

@@ -7,7 +7,6 @@ divide pixels by 255 and nothing more. Source: official evaluation notebook, RVM
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,13 +45,13 @@ class RVMEncoder(RecurrentEncoder):
 
     @torch.inference_mode()
     def step(self, frames: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        features, state = self.model(frames[:, None], state)
-        return self._maps(features[:, 0], frames), state
+        features, following = self.model(frames[:, None], state)
+        return self._maps(features[:, 0], frames), following
 
     @torch.inference_mode()
     def unroll(self, frames: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        features, state = self.model(frames[None], state)
-        return self._maps(features[0], frames), state
+        features, following = self.model(frames[None], state)
+        return self._maps(features[0], frames), following
 
     def prepare(self, frames: np.ndarray) -> Tensor:
         """uint8 [n, H, W, 3] -> float32 [n, 3, H, W] in [0, 1], in any dtype of the encoder."""
@@ -92,7 +91,7 @@ def build(
 
     if weights == "random":
         if named is None:
-            raise UserError(f"{card.name} has no size of its own to draw at random; choose {', '.join(checkpoint.SIZES)}")
+            raise UserError(f"{card.name} has no size of its own; random weights come in {', '.join(checkpoint.SIZES)}")
         arrays, origin = checkpoint.random_arrays(named, seed), {"kind": "random", "seed": seed}
         model = from_arrays(arrays, "random weights")
     else:

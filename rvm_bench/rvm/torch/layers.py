@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 GELU_ROWS = 64  # 64 x 1536 floats fit in a second-level cache
 
 
@@ -20,31 +19,34 @@ class Dense(nn.Linear):
     """A linear layer that computes, and answers, in the dtype of its weight."""
 
     def forward(self, input: Tensor) -> Tensor:
-        input = input.to(self.weight.dtype)
-        if self.plain_cpu():
+        if self.on_fast_path():
             return F.linear(input, self.weight).add_(self.bias)
-        return F.linear(input, self.weight, self.bias)
+        return F.linear(input.to(self.weight.dtype), self.weight, self.bias)
 
     def add_to(self, stream: Tensor, input: Tensor) -> Tensor:
-        """stream + self(input) for a float32 stream; in inference on a CPU the stream itself is updated."""
-        if not self.plain_cpu():
-            return stream + self(input)
-        stream.view(-1, stream.shape[-1]).addmm_(input.view(-1, input.shape[-1]), self.weight.t())
-        return stream.add_(self.bias)
+        """stream + self(input), float32. The stream may be overwritten, so nothing else may hold it."""
+        if self.on_fast_path():
+            stream.view(-1, stream.shape[-1]).addmm_(input.view(-1, input.shape[-1]), self.weight.t())
+            return stream.add_(self.bias)
+        return stream + self(input)
 
-    def plain_cpu(self) -> bool:
-        return self.weight.device.type == "cpu" and self.weight.dtype == torch.float32 and not torch.is_grad_enabled()
+    def on_fast_path(self) -> bool:
+        """Float32 inference on a CPU, where memory traffic is what remains to be saved.
+
+        There torch's own bias costs more than an addition in place: it first writes the bias over the whole output.
+        """
+        return not torch.is_grad_enabled() and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
 
 
 class DenseGelu(Dense):
     """A linear layer and a tanh GELU. The released torch port's erf GELU is 8.5e-4 off the JAX model.
 
-    On a CPU torch's own kernel takes three times as long as the same formula, x sigmoid(2c (x + 0.044715 x^3)) with
-    c = sqrt(2 / pi), over rows that stay in the cache.
+    torch's own CPU kernel is slower than the same formula, x sigmoid(2c (x + 0.044715 x^3)) with c = sqrt(2 / pi), over
+    rows that stay in the cache (`python benchmarks/rvm_forward.py`).
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.plain_cpu():
+        if not self.on_fast_path():
             return F.gelu(super().forward(input), approximate="tanh")
         hidden = F.linear(input, self.weight)
         scale = torch.tensor(2 * math.sqrt(2 / math.pi))
@@ -55,7 +57,7 @@ class DenseGelu(Dense):
 
 
 class Mlp(nn.Module):
-    """stream + MLP(x), all [..., D]."""
+    """stream + MLP(x), all [B, N, D]."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -67,7 +69,7 @@ class Mlp(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """[B, N, D] -> [B, N, D], scaled by 1 / sqrt(head_dim)."""
+    """stream + attention(x), all [B, N, D]; logits are scaled by 1 / sqrt(head_dim)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries [B * S, N, D], keys and values [B, H, M, D / H] projected elsewhere -> [B * S, N, D].
+    """stream + attention of x, both [B * S, N, D], to keys and values [B, H, M, D / H] that were projected elsewhere.
 
     S sequences may share the keys of one video: their queries are laid end to end, so keys are never repeated.
     """
@@ -102,7 +104,7 @@ class CrossAttention(nn.Module):
 
 
 class SelfBlock(nn.Module):
-    """Pre-norm ViT block: self-attention, then MLP."""
+    """Pre-norm ViT block: self-attention, then MLP. May overwrite the stream it is given."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -117,7 +119,10 @@ class SelfBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Cross-attention, then MLP, then self-attention: the order of the released code (paper Listing 2 has another)."""
+    """Cross-attention, then MLP, then self-attention: the order of the released code (paper Listing 2 has another).
+
+    May overwrite the stream it is given.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()

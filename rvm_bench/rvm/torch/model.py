@@ -4,7 +4,6 @@ Source: arXiv 2512.13684 and the authors' inference notebook; where the two diff
 checkpoints fit). Every difference that matters is said at its line.
 """
 
-import torch
 from torch import Tensor, nn
 
 from rvm_bench.errors import UserError

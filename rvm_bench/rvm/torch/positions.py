@@ -25,7 +25,7 @@ def sinusoid_table(positions: int, width: int) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def encoder_positions(grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
-    """float32 [h, w, width] for the frame encoder: the table of the trained 16 x 16 grid, resized where the grid differs.
+    """float32 [h, w, width] for the frame encoder: the table of the trained 16 x 16 grid, resized to others.
 
     jax.image.resize's 'bicubic' is Keys' kernel with a = -0.5 and antialiasing; torch's bicubic uses a = -0.75 unless
     `antialias=True`, with which the two agree to 1e-6 in both directions (without it, features move by 3e-2).

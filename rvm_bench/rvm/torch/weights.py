@@ -88,9 +88,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") ->
     state["decoder.mask_token"] = ledger.take("mask_token")
     dense("decoder.embedder", ["decoder_embedder"], config.width)
     dense("decoder.delta_embedder", ["delta_embedder"], config.delta_bins)
-    cross_transformer(
-        "decoder.transformer", "decoder", config.decoder_width, config.decoder_layers, config.decoder_mlp
-    )
+    cross_transformer("decoder.transformer", "decoder", config.decoder_width, config.decoder_layers, config.decoder_mlp)
     dense("decoder.pixels", ["detokenizer/Dense_0"], config.decoder_width)
 
     if ledger.left:

@@ -1,0 +1,155 @@
+"""Analytic cases, and agreement between the two ways the engine knows a thing: painted, and in closed form."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+
+from rvm_bench.demo.backdrop import make_backdrop
+from rvm_bench.demo.body import Body, Bone, Part
+from rvm_bench.demo.layout import SceneConfig, make_scene
+from rvm_bench.demo.motion import Path
+from rvm_bench.demo.render import silhouette
+from rvm_bench.demo.scene import FOCAL, Scene
+from rvm_bench.demo.shapes import Blob, Box, Limb, Superellipse
+from rvm_bench.demo.textures import make_texture
+from rvm_bench.demo.tracks import first_surface
+
+CONFIG = SceneConfig(height_px=120, width_px=160, frames=12, things=2, figures=2, travel=0.5)
+SEEDS = (0, 1, 2)
+
+still = Path(middle=np.zeros(7), drift=np.zeros(7), sway=np.zeros(7), cycles=np.ones(7), phase=np.zeros(7))
+
+
+@cache
+def scene_of(seed: int) -> Scene:
+    return make_scene(seed, CONFIG)
+
+
+@cache
+def rendered(seed: int):
+    return [scene_of(seed).render(t) for t in range(CONFIG.frames)]
+
+
+def plain_scene(outline, depth_m: float, side_px: int = 100) -> Scene:
+    """One still body in the middle of the view of a still camera."""
+    rng = np.random.default_rng(0)
+    path = Path(middle=np.array([0, 0, depth_m, 0, 0, 0, 0.0]), drift=still.drift, sway=still.sway, cycles=still.cycles,
+                phase=still.phase)  # fmt: skip
+    texture = make_texture(rng, side=32, tile_m=1.0)
+    part = Part(outline=outline, texture=texture, label=20, layer_m=0.0)
+    backdrop = make_backdrop(
+        rng, ground_m=5.0, wall_m=20.0, posts=0, post_depths_m=(3, 4), drift_m=0.0, texture_side=128
+    )
+    body = Body(motion="still", path=path, bones=(Bone(),), parts=(part,))
+    return Scene(
+        height_px=side_px, width_px=side_px, frames=2, bodies=(body,), backdrop=backdrop, camera=still, ground_m=5.0
+    )
+
+
+def test_a_fronto_parallel_box_covers_exactly_its_pixels():
+    depth_m = FOCAL * 100 / 20  # 20 pixels a metre
+    scene = plain_scene(Box(a=0.5, b=0.25), depth_m)
+    frame = scene.render(1)
+    expected = np.zeros((100, 100), np.uint8)
+    expected[45:55, 40:60] = 1
+    np.testing.assert_array_equal(frame.instances, expected)
+    np.testing.assert_allclose(frame.depth[expected == 1], depth_m, rtol=1e-6)
+    for boxes, present in (scene.boxes(1), frame.boxes(1)):
+        np.testing.assert_allclose(boxes, [[40, 45, 60, 55]], atol=1e-9)
+        assert present.all()
+
+
+def test_a_disc_has_the_area_of_a_disc():
+    scene = plain_scene(Superellipse(a=1.5, b=1.5), FOCAL * 100 / 20)
+    assert np.count_nonzero(scene.render(0).instances) == pytest.approx(np.pi * 30**2, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        Superellipse(a=0.4, b=0.7),
+        Superellipse(a=0.4, b=0.7, power=4),
+        Box(a=0.4, b=0.7, radius=0.1),
+        Limb(length=0.8, top=0.3, bottom=0.1),
+        Limb(length=0.8, top=0.1, bottom=0.3),
+        Blob(radius=0.5, waves=(2, 5), amounts=(0.2, 0.1), phases=(0.3, 2.0)),
+    ],
+)
+def test_the_contour_of_an_outline_is_where_its_distance_is_zero(outline):
+    contour = outline.contour(200)
+    u, v = contour.T
+    np.testing.assert_allclose(outline.distance(u, v), 0, atol=1e-9)
+    assert (outline.distance(0.9 * u, 0.9 * v) < 0).all()
+    assert (outline.distance(1.1 * u, 1.1 * v) > 0).all()
+    assert (np.abs(contour) <= np.add(outline.reach, 1e-9)).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_pixel_shows_the_surface_that_the_closed_form_says(seed):
+    scene = scene_of(seed)
+    x, y = np.meshgrid(np.arange(CONFIG.width_px) + 0.5, np.arange(CONFIG.height_px) + 0.5)
+    for t in (0, 5, 11):
+        hit = first_surface(scene.view(t), np.stack([x.ravel(), y.ravel()], axis=1))
+        np.testing.assert_array_equal(hit.reshape(x.shape), rendered(seed)[t].surfaces)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_masks_cover_one_another_and_only_figures_wear_clothes(seed):
+    for frame in rendered(seed):
+        np.testing.assert_array_equal(frame.instances == 0, frame.parts == 0)
+        figure = np.isin(frame.instances, scene_of(seed).figures)
+        np.testing.assert_array_equal(figure, (frame.parts >= 1) & (frame.parts <= 19))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_behind_a_body_is_nearer_than_it(seed):
+    scene = scene_of(seed)
+    for t, frame in enumerate(rendered(seed)):
+        view = scene.view(t)
+        for body in range(1, len(scene.bodies) + 1):
+            hidden = silhouette(view, body) & (frame.instances != body)
+            seen = frame.instances == body
+            assert not (seen & ~silhouette(view, body)).any()
+            if hidden.any():
+                far = max(view.to_image[k][2] @ (u, v, 1) for k, s in enumerate(scene.surfaces) if s.instance == body
+                          for u, v in s.outline.contour(32))  # fmt: skip
+                assert frame.depth[hidden].max() < far
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_bound_what_is_visible_and_fit_what_is_whole(seed):
+    scene = scene_of(seed)
+    fitted = 0
+    for t, frame in enumerate(rendered(seed)):
+        whole, _ = scene.boxes(t)
+        visible, present = frame.boxes(len(scene.bodies))
+        assert (visible[present, :2] >= whole[present, :2] - 0.6).all()
+        assert (visible[present, 2:] <= whole[present, 2:] + 0.6).all()
+        for body in np.flatnonzero(present):
+            mask = silhouette(scene.view(t), body + 1)
+            inside = (whole[body] > 1).all() and (whole[body, 2:] < (159, 119)).all()
+            if inside and (mask == (frame.instances == body + 1)).all():
+                np.testing.assert_allclose(visible[body], whole[body], atol=1.6)
+                fitted += 1
+    assert fitted
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_joints_lie_on_their_figure(seed):
+    scene = scene_of(seed)
+    shown = 0
+    for t, frame in enumerate(rendered(seed)):
+        xy, visible = scene.joints(t)
+        assert xy.shape == (2, 15, 2)
+        for row, figure in enumerate(scene.figures):
+            column, line = np.floor(xy[row]).astype(int).T
+            inside = (column >= 0) & (line >= 0) & (column < CONFIG.width_px) & (line < CONFIG.height_px)
+            near = cv2.dilate(silhouette(scene.view(t), figure).astype(np.uint8), np.ones((3, 3)))
+            assert near[line[inside], column[inside]].all()
+            of_pixel = frame.instances[line[inside], column[inside]] == figure
+            np.testing.assert_array_equal(visible[row, inside], of_pixel)
+            assert not visible[row, ~inside].any()
+            shown += visible[row].sum()
+    assert shown > 100
