@@ -1,6 +1,6 @@
 """Label propagation: time and memory of `propagation.knn` against the whole-affinity algorithm, in one run.
 
-    python benchmarks/propagation.py                       # all three grids: about 6 minutes, 9 GB of free memory
+    python benchmarks/propagation.py                       # all three grids: 5 to 8 minutes, 9 GB of free memory
     python benchmarks/propagation.py --grids 30x55x1024    # about one minute, 1.5 GB
 
 Grids are rows x columns x feature width: 20x20x384 is JHMDB at patch 16, 30x55x1024 DAVIS at patch 16, 60x110x384
@@ -9,8 +9,9 @@ frames are cheaper, since most of their context is frame 0). Timing rounds alter
 the best round of each are shown, and the ratio is the median of the rounds' ratios. Read CPU seconds: wall time
 depends on what else the machine does.
 
-Memory (Linux only) is the peak resident size of a fresh process over its first 23 frames, above its size before the
-first, less the 21 context feature maps that any streaming propagation keeps; the total with these is shown beside it.
+Memory (Linux only) is the peak resident size of a fresh process over its first 30 frames (23 above 5000 cells), above
+its size before the first, less the 21 context feature maps that any streaming propagation keeps; the total with these
+is shown beside it.
 """
 
 import argparse
@@ -146,7 +147,7 @@ def compare(h: int, w: int, width: int, rounds: int) -> dict:
 
 
 def profile_parts(propagator: Propagator, frames: list[Tensor]) -> dict[str, float]:
-    """Milliseconds of self CPU time per frame by group of operators."""
+    """Milliseconds per frame by group of operators, wall time: only the shares mean something on a busy machine."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for frame in frames:
             propagator.step(frame)
@@ -247,10 +248,8 @@ def report(grid: str, result: dict) -> None:
     agreement = "equal" if result["max_difference"] <= 1e-5 else "NOT EQUAL"
     print(f"  soft labels: max |difference| {result['max_difference']:.1e} ({agreement} to 1e-5)")
     total = math.fsum(result["parts_ms"].values())
-    print(
-        "  where the time goes: "
-        + ", ".join(f"{k} {v:.1f} ms ({v / total:.0%})" for k, v in result["parts_ms"].items())
-    )
+    parts = ", ".join(f"{name} {part / total:.0%}" for name, part in result["parts_ms"].items())
+    print(f"  where the time goes: {parts}")
     products = result["products"]
     print(f"  plan: {products['strips']} strips x {products['bands']} bands")
     for name, label in (("disc", "exact disc"), ("tiles", "tiles")):
@@ -280,7 +279,8 @@ def main() -> None:
     for grid in options.grids:
         h, w, width = map(int, grid.split("x"))
         rounds = min(options.rounds, 3) if h * w > 5000 else options.rounds
-        memory = {v: in_own_process(v, grid, N_CONTEXT + 3, options.threads) for v in ("direct", "ours")}
+        n_frames = N_CONTEXT + (3 if h * w > 5000 else 10)
+        memory = {v: in_own_process(v, grid, n_frames, options.threads) for v in ("direct", "ours")}
         figures[grid] = {**compare(h, w, width, rounds), "memory": memory}
         report(grid, figures[grid])
 

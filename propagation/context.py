@@ -60,11 +60,11 @@ class Context:
         Of the copies the `topk` lowest slots are enough: they beat all others. The last slot is the entry with
         predictions. A key falls by one where its index grows by one, so a slot is a constant to subtract.
         """
-        slots = list(range(1, 1 + min(self.n_context - self.t, topk)))
+        copies = self.n_context - self.t
+        slots = torch.arange(1, 1 + min(copies, topk), device=self.device)
         if self.t:
-            slots.append(self.n_context - self.t + 1)
-        steps = self.n_cells * torch.tensor(slots, dtype=torch.int64, device=self.device)
-        return (keys[:, None, :] - steps[:, None]).flatten(1)
+            slots = torch.cat([slots, slots.new_full((1,), copies + 1)])
+        return (keys[:, None, :] - self.n_cells * slots[:, None]).flatten(1)
 
     def labels_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """A table of labels [M, K] and, for each context index (slot * N + cell), its row in that table."""

@@ -66,7 +66,7 @@ class DavisTask(Task[DavisProtocol]):
     name: ClassVar[str] = "davis"
     title: ClassVar[str] = "video object segmentation, DAVIS-2017 val, J&F"
     folder: ClassVar[str] = "DAVIS"
-    metric: ClassVar[Metric] = Metric(key="J&F", label="DAVIS J&F")
+    metric: ClassVar[Metric] = Metric(key="J&F", label="DAVIS J&F", floor="first_mask J&F")
 
     def __init__(self, protocol: DavisProtocol | None = None) -> None:
         self.protocol = protocol or DavisProtocol()
@@ -122,7 +122,7 @@ class DavisTask(Task[DavisProtocol]):
         return {
             "frames": len(video.frames),
             "objects": [
-                {"id": i, "J": j.mean(), "F": f.mean(), "J_frames": j.tolist(), "F_frames": f.tolist()}
+                {"id": i, "J": float(j.mean()), "F": float(f.mean()), "J_frames": j.tolist(), "F_frames": f.tolist()}
                 for i, (j, f) in enumerate(scores_OMT, 1)
             ],
             "first_mask": [{"id": i, "J": j, "F": f} for i, (j, f) in enumerate(np.mean(held, axis=0).tolist(), 1)],

@@ -64,8 +64,8 @@ class Propagator:
     Ties: among equal affinities the lower slot wins, then the lower row-major cell. So the result is that of a stable
     descending sort of the whole affinity, up to float32 rounding of the products themselves. Queries whose choice of
     cells hangs on a tie are found by one check per frame (on a GPU the one synchronisation of a step, shared with the
-    check for NaN) and redone over the whole context, in bounded memory: if every query is tied, a step costs what the
-    direct algorithm does.
+    check for NaN) and redone over the whole context, in bounded memory: if every query is tied, a step takes up to
+    twice the time of the direct algorithm.
 
     Memory: `n_context + 1` feature maps in float32, their labels, one tile of affinities (`CostModel.budget_bytes`),
     a bool mask per tile, and with several bands one band of the context; it does not grow with the video.

@@ -39,6 +39,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
                 "score": result["score"][result["metric"]["key"]],
                 "low": low,
                 "high": high,
+                "floor": result["score"].get(result["metric"]["floor"]),
                 "paper": published_score(result["model"], result["task"]),
                 "videos": result["videos"],
                 "frames": result["frames"],
@@ -83,7 +84,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
-    header = ["task", "model", "metric", "score", "95 % interval", "paper", "videos", "frames", "flags"]
+    header = ["task", "model", "metric", "score", "95 % interval", "floor", "paper", "videos", "frames", "flags"]
     return [header, *(_line(row) for row in rows)]
 
 
@@ -96,7 +97,7 @@ def _line(row: Row) -> list[str]:
         f"{row['metric']} ({row['unit']})",
         f"{row['score']:.1f}",
         interval,
-        "" if row["paper"] is None else f"{row['paper']:.1f}",
+        *("" if row[key] is None else f"{row[key]:.1f}" for key in ("floor", "paper")),
         *counts,
         row["flags"],
     ]

@@ -42,12 +42,21 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-    """The headline number of a task: its key in the score, how it is printed, and which way is better."""
+    """The headline number of a task.
+
+    Attributes:
+        key: its name in the score.
+        label: how it is called in a heading.
+        unit: in which it is stored and printed.
+        higher_is_better: which way is better.
+        floor: name in the score of what a trivial baseline reaches on the same videos; "" where there is none.
+    """
 
     key: str
     label: str
     unit: str = "%"
     higher_is_better: bool = True
+    floor: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

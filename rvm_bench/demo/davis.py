@@ -75,7 +75,7 @@ def write(
     if listing.exists():
         raise UserError(f"{listing} exists; name an empty folder for the demo copy, or remove that one")
     for number, sequence in enumerate(sequences):
-        scene = _suitable(seed, number, replace(sequence.scene, frames=frames), sequence.name)
+        scene = fair_scene((seed, number), replace(sequence.scene, frames=frames))
         images = folder / "JPEGImages" / "480p" / sequence.name
         annotations = folder / "Annotations" / "480p" / sequence.name
         images.mkdir(parents=True, exist_ok=True)
@@ -100,15 +100,17 @@ def voc_palette() -> np.ndarray:
     return np.sum(bits, axis=0).astype(np.uint8)
 
 
-def _suitable(seed: int, number: int, config: SceneConfig, name: str) -> Scene:
+def fair_scene(seed: tuple[int, ...], config: SceneConfig) -> Scene:
     """The first scene drawn that makes a fair sequence, judged at an eighth of the size on seven frames.
 
-    Every object starts in plain sight and is seen again at the end; at some time one is largely hidden by another.
+    Every object starts in plain sight and is seen again at the end; at some time one is largely hidden.
+
+    Raises UserError where no such scene is found.
     """
     small = replace(config, height_px=config.height_px // 8, width_px=config.width_px // 8)
     for attempt in range(_TRIES):
         # Not seed + attempt: neighbouring seeds would then end in the same scene.
-        drawn = int(np.random.SeedSequence([seed, number, attempt]).generate_state(1)[0])
+        drawn = int(np.random.SeedSequence([*seed, attempt]).generate_state(1)[0])
         scene = make_scene(drawn, small)
         area, shown = _sight(scene, 0)
         if (area < MIN_AREA).any() or (shown < 0.8).any():
@@ -117,7 +119,7 @@ def _suitable(seed: int, number: int, config: SceneConfig, name: str) -> Scene:
         least = np.min([shown for _, shown in later], axis=0)
         if config.frames == 1 or ((later[-1][0] >= MIN_AREA / 2).all() and (least < 0.65).any()):
             return make_scene(drawn, config)
-    raise UserError(f"no fair scene for {name!r} in {_TRIES} tries with seed {seed}; try another seed or more travel")
+    raise UserError(f"no fair scene in {_TRIES} tries with seed {seed} of {config}; try another seed or more travel")
 
 
 def _sight(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray]:

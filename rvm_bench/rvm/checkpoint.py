@@ -254,9 +254,15 @@ def check(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") -> RVMCo
 def random_arrays(config: RVMConfig, seed: int = 0) -> dict[str, np.ndarray]:
     """An untrained checkpoint: Xavier-uniform kernels, normal(0, 0.02) tokens, zero biases, unit scales, all float32.
 
-    The same config and seed give the same arrays.
+    Kernels that write into a residual stream are divided by the square root of how many do (as GPT-2's are), so that a
+    deep stack starts close to its input. The same config and seed give the same arrays.
     """
     rng = np.random.default_rng(seed)
+    writers = {
+        "encoder/layers_": 2 * config.layers,
+        "rnn_core/transformer/": 3 * config.core_layers,
+        "decoder/": 3 * config.decoder_layers,
+    }
     arrays = {}
     for name, shape in expected_shapes(config).items():
         kind = name.rpartition("/")[2]
@@ -267,6 +273,8 @@ def random_arrays(config: RVMConfig, seed: int = 0) -> dict[str, np.ndarray]:
         elif kind == "kernel":
             inputs = math.prod(shape[:-1] if name.endswith(("out/kernel", "Conv_0/kernel")) else shape[:1])
             bound = math.sqrt(6 / (inputs + math.prod(shape) // inputs))
+            if name.endswith("out/kernel"):
+                bound /= math.sqrt(next(count for prefix, count in writers.items() if name.startswith(prefix)))
             array = rng.random(shape, np.float32)
             array *= 2 * bound
             array -= bound

@@ -4,7 +4,7 @@ from rvm_bench.card import EncoderCard, Model, WeightsFile
 
 BUILDER = "rvm_bench.rvm.torch.encoder:build"
 SOURCE = "arXiv 2512.13684; github.com/google-deepmind/representations4d"
-LICENCE = "software Apache-2.0, all other materials (weights) CC-BY-4.0, as the repository's README says"
+LICENCE = "CC-BY-4.0 (code Apache-2.0)"  # the repository's README: software, and "all other materials"
 CHECKPOINTS = "https://storage.googleapis.com/representations4d/checkpoints"
 # Both task families read the recurrent core's output; the paper taps no earlier layer.
 TAPS = {
@@ -55,9 +55,10 @@ RVM = Model(
         taps=TAPS,
         licence="that of the file",
         source=SOURCE,
-        note="any RVM checkpoint in the official naming: patch, width and parameters are read from the file",
+        note="any RVM checkpoint in the official naming: every size is read from the file",
     ),
     builder=BUILDER,
+    any_file=True,
 )
 RVM_TINY = Model(
     card=EncoderCard(
@@ -69,7 +70,7 @@ RVM_TINY = Model(
         taps=TAPS,
         licence="Apache-2.0",
         source="this project",
-        note="untrained: a small configuration that exists only with random weights, for demonstrations and tests",
+        note="untrained: exists only with random weights, for demonstrations and tests",
     ),
     builder=BUILDER,
 )

@@ -1,5 +1,6 @@
 """Analytic cases, and agreement between the two ways the engine knows a thing: painted, and in closed form."""
 
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -32,38 +33,69 @@ def rendered(seed: int):
     return [scene_of(seed).render(t) for t in range(CONFIG.frames)]
 
 
-def plain_scene(outline, depth_m: float, side_px: int = 100) -> Scene:
-    """One still body in the middle of the view of a still camera."""
-    rng = np.random.default_rng(0)
-    path = Path(middle=np.array([0, 0, depth_m, 0, 0, 0, 0.0]), drift=still.drift, sway=still.sway, cycles=still.cycles,
-                phase=still.phase)  # fmt: skip
-    texture = make_texture(rng, side=32, tile_m=1.0)
-    part = Part(outline=outline, texture=texture, label=20, layer_m=0.0)
+def part_of(outline, label: int = 20, layer_m: float = 0.0) -> Part:
+    texture = make_texture(np.random.default_rng(0), side=32, tile_m=1.0)
+    return Part(outline=outline, texture=texture, label=label, layer_m=layer_m)
+
+
+def plain_scene(*parts: Part, depth_m: float = FOCAL * 100 / 20, yaw: float = 0.0) -> Scene:
+    """One still body in the middle of the view of a still camera, 100 x 100, at 20 pixels a metre."""
+    path = replace(still, middle=np.array([0, 0, depth_m, 0, yaw, 0, 0]))
     backdrop = make_backdrop(
-        rng, ground_m=5.0, wall_m=20.0, posts=0, post_depths_m=(3, 4), drift_m=0.0, texture_side=128
+        np.random.default_rng(0),
+        ground_m=5.0,
+        wall_m=20.0,
+        posts=0,
+        post_depths_m=(3, 4),
+        drift_m=0.0,
+        texture_side=128,
     )
-    body = Body(motion="still", path=path, bones=(Bone(),), parts=(part,))
-    return Scene(
-        height_px=side_px, width_px=side_px, frames=2, bodies=(body,), backdrop=backdrop, camera=still, ground_m=5.0
-    )
+    body = Body(motion="still", path=path, bones=(Bone(),), parts=parts)
+    return Scene(height_px=100, width_px=100, frames=2, bodies=(body,), backdrop=backdrop, camera=still, ground_m=5.0)
 
 
 def test_a_fronto_parallel_box_covers_exactly_its_pixels():
-    depth_m = FOCAL * 100 / 20  # 20 pixels a metre
-    scene = plain_scene(Box(a=0.5, b=0.25), depth_m)
+    scene = plain_scene(part_of(Box(a=0.5, b=0.25)))
     frame = scene.render(1)
     expected = np.zeros((100, 100), np.uint8)
     expected[45:55, 40:60] = 1
     np.testing.assert_array_equal(frame.instances, expected)
-    np.testing.assert_allclose(frame.depth[expected == 1], depth_m, rtol=1e-6)
+    np.testing.assert_allclose(frame.depth[expected == 1], FOCAL * 100 / 20, rtol=1e-6)
     for boxes, present in (scene.boxes(1), frame.boxes(1)):
         np.testing.assert_allclose(boxes, [[40, 45, 60, 55]], atol=1e-9)
         assert present.all()
 
 
 def test_a_disc_has_the_area_of_a_disc():
-    scene = plain_scene(Superellipse(a=1.5, b=1.5), FOCAL * 100 / 20)
+    scene = plain_scene(part_of(Superellipse(a=1.5, b=1.5)))
     assert np.count_nonzero(scene.render(0).instances) == pytest.approx(np.pi * 30**2, rel=0.005)
+
+
+def test_a_body_that_turns_covers_less_and_its_sides_differ_in_depth():
+    scene = plain_scene(part_of(Box(a=0.5, b=0.5)), yaw=np.pi / 3)
+    frame = scene.render(0)
+    x0, _, x1, _ = frame.boxes(1)[0][0]
+    assert x1 - x0 == pytest.approx(20 * np.cos(np.pi / 3), abs=1.5)
+    depth = frame.depth[50, frame.instances[50] == 1]
+    assert np.ptp(depth) == pytest.approx(np.sin(np.pi / 3), rel=0.15)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_part_on_the_higher_layer_is_in_front_until_the_body_turns_its_back(yaw, backwards):
+    below, above = part_of(Box(a=0.5, b=0.5), 20, -0.02), part_of(Box(a=0.4, b=0.4), 21, 0.02)
+    parts = (above, below) if backwards else (below, above)
+    assert plain_scene(*parts, yaw=yaw).render(0).parts[50, 50] == 21
+    assert plain_scene(*parts, yaw=yaw + np.pi).render(0).parts[50, 50] == 20
+
+
+def test_a_texture_seen_at_its_own_size_is_itself():
+    texture = make_texture(np.random.default_rng(0), side=32, tile_m=32.0)
+    from_middle = np.array([[1, 0, -16], [0, 1, -16], [0, 0, 1.0]])
+    np.testing.assert_array_equal(texture.paint(from_middle, (0, 0, 32, 32), 1.0), texture.pixels)
+    np.testing.assert_array_equal(texture.paint(from_middle, (0, 0, 32, 32), np.ones(32)), texture.pixels)
+    half = np.diag([2.0, 2.0, 1.0]) @ np.array([[1, 0, -8], [0, 1, -8], [0, 0, 1.0]])
+    np.testing.assert_array_equal(texture.paint(half, (0, 0, 16, 16), 2.0), texture.levels[1])
 
 
 @pytest.mark.parametrize(

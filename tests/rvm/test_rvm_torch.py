@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rvm_bench import rvm
+from rvm_bench import load_encoder, rvm
 from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint, masking, models
 from rvm_bench.rvm.torch import positions
@@ -151,7 +151,7 @@ def test_stepping_two_videos_together_equals_each_alone(encoder, golden):
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 8])
 def test_the_chunk_does_not_change_the_features(golden, chunk):
-    features = build(models.RVM.card, FILE, chunk=chunk).encode(golden["video2"])
+    features = load_encoder("rvm", weights=FILE, device="cpu", chunk=chunk).encode(golden["video2"])
     assert difference(features, without_cls(golden["features2"], golden["video2"])) < TOLERANCE
 
 
@@ -200,6 +200,18 @@ def test_the_position_table_is_built_once_per_grid(encoder, monkeypatch):
     for height, width in [(64, 64), (48, 64), (64, 64)]:
         encoder.encode(np.zeros((9, height, width, 3), np.uint8))
     assert calls == [(256, 48)] * 2
+
+
+@pytest.mark.parametrize("grid", [(5, 1), (1, 5), (1, 1), (30, 1), (30, 55), (14, 14)])
+def test_the_resized_positions_are_separable_on_every_grid(grid):
+    def weights(length):
+        image = torch.eye(16).expand(1, 3, 16, 16)
+        resized = torch.nn.functional.interpolate(image, size=(length, 16), mode="bicubic", antialias=True)
+        return resized[0, 0]
+
+    table = positions.sinusoid_table(256, 48).view(16, 16, 48)
+    expected = torch.einsum("ai,bj,ijc->abc", weights(grid[0]), weights(grid[1]), table)
+    assert difference(positions.encoder_positions(grid, 48, torch.device("cpu")), expected) < TOLERANCE
 
 
 def test_the_position_table_is_the_formula():
@@ -285,14 +297,13 @@ def test_random_weights_are_untrained_by_name_and_depend_on_the_seed():
     assert first.weights_sha256() != other.weights_sha256()
 
 
-def test_the_tiny_model_needs_no_weights_and_the_others_do():
-    assert build(models.RVM_TINY.card).weights == {"kind": "random", "seed": 0}
+def test_weights_are_asked_for_and_random_ones_need_a_size():
     with pytest.raises(UserError, match="rvm-l needs weights"):
         build(models.RVM_L.card)
     with pytest.raises(UserError, match="rvm has no size of its own"):
         build(models.RVM.card, "random")
     with pytest.raises(UserError, match="unknown dtype 'float16'"):
-        build(models.RVM_TINY.card, dtype="float16")
+        build(models.RVM_TINY.card, "random", dtype="float16")
 
 
 def test_a_released_size_runs_with_random_weights():

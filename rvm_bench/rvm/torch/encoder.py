@@ -68,7 +68,6 @@ def build(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = "float32",
     seed: int = 0,
-    chunk: int | None = None,
 ) -> RVMEncoder:
     """A loaded RVM; the builder that the cards of `rvm_bench.rvm.models` name.
 
@@ -77,15 +76,12 @@ def build(
         weights: path of an official `.npz`, or "random" for untrained weights of the card's size.
         dtype: "float32" (the reference) or "bfloat16".
         seed: of random weights.
-        chunk: frames that pass through the ViT together; None keeps the default.
 
     Raises:
         UserError: no weights, an unsound file, a file of another size than the card's, or an unknown dtype.
     """
     precision = _dtype(dtype)
     named = checkpoint.SIZES.get(card.name)
-    if card.name == "rvm-tiny" and weights is None:
-        weights = "random"
     if weights is None:
         raise UserError(f"{card.name} needs weights: the path of an official .npz, or 'random' for an untrained model")
 
@@ -109,8 +105,6 @@ def build(
 
     encoder = RVMEncoder(card, model, precision)
     encoder.weights = origin
-    if chunk is not None:
-        encoder.chunk = chunk
     encoder.to(device)
     return encoder
 

@@ -33,10 +33,18 @@ def encoder_positions(grid: tuple[int, int], width: int, device: torch.device) -
     with torch.inference_mode(False):  # the cached tensor must serve training too
         table = sinusoid_table(TRAINED_GRID[0] * TRAINED_GRID[1], width).view(*TRAINED_GRID, width)
         if grid != TRAINED_GRID:
-            image = table.permute(2, 0, 1)[None]
-            image = F.interpolate(image, size=grid, mode="bicubic", align_corners=False, antialias=True)
-            table = image[0].permute(1, 2, 0).contiguous()
+            table = _resize_bicubic(table, grid)
         return table.to(device)
+
+
+def _resize_bicubic(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """[16, 16, D] -> [h, w, D]."""
+    # A trap: for a single column, torch 2.13's antialiased CPU kernel repeats the first row. So it is laid on its side.
+    on_side = grid[1] == 1
+    image = table.permute(2, 1, 0) if on_side else table.permute(2, 0, 1)
+    size = grid[::-1] if on_side else grid
+    image = F.interpolate(image[None], size=size, mode="bicubic", align_corners=False, antialias=True)[0]
+    return (image.permute(2, 1, 0) if on_side else image.permute(1, 2, 0)).contiguous()
 
 
 @functools.lru_cache(maxsize=32)

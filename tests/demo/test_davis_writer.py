@@ -1,10 +1,13 @@
 """The demo copy has the official DAVIS-2017 layout, and is a fair little benchmark."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from rvm_bench.demo.davis import MIN_AREA, SEQUENCES, voc_palette, write
+from rvm_bench.demo.davis import MIN_AREA, SEQUENCES, fair_scene, voc_palette, write
+from rvm_bench.demo.render import silhouette
 from rvm_bench.errors import UserError
 
 FRAMES = 5
@@ -67,6 +70,29 @@ def test_every_object_starts_in_plain_sight_and_moves(copy):
             centres = [np.argwhere(index == body).mean(axis=0) for index in (indices[0], indices[-1])]
             moved = max(moved, float(np.abs(centres[1] - centres[0]).max()))
         assert moved > 64, "four patches of 16 pixels"
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda sequence: sequence.name)
+def test_any_seed_starts_in_plain_sight_and_hides_something_later(sequence):
+    config = replace(sequence.scene, height_px=160, width_px=288, frames=7)
+    for seed in range(3):
+        scene = fair_scene((seed,), config)
+        shown, areas = np.zeros((7, len(scene.bodies))), np.zeros((7, len(scene.bodies)))
+        for t in range(7):
+            instances = scene.render(t).instances
+            for body in range(len(scene.bodies)):
+                areas[t, body] = (instances == body + 1).mean()
+                shown[t, body] = (instances == body + 1).sum() / max(silhouette(scene.view(t), body + 1).sum(), 1)
+        assert areas[0].min() > 0.7 * MIN_AREA
+        assert shown[0].min() > 0.7
+        assert areas[-1].min() > 0.3 * MIN_AREA
+        assert shown.min() < 0.75
+
+
+def test_a_scene_that_cannot_be_fair_is_told():
+    lonely = replace(SEQUENCES[0].scene, things=1, posts=0, height_px=128, width_px=128, motions=("still",))
+    with pytest.raises(UserError, match="no fair scene in 300 tries"):
+        fair_scene((0,), lonely)
 
 
 def test_masks_fit_the_images(copy):
