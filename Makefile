@@ -19,7 +19,7 @@ test-all: .venv/installed-dev
 check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/mypy
 
 wheel: .venv/installed-dev
 	rm -rf dist

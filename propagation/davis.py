@@ -10,12 +10,13 @@ The masks of frame 0 are propagated through the video; J&F is the mean over all 
 import csv
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from propagation.knn import Propagator, normalize
 from propagation.labels import heat_to_mask, mask_to_heat
@@ -89,7 +90,6 @@ class DavisTask(Task[DavisProtocol]):
                 in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
                 missing=missing,
             ),
-            frames=sum(len(video.frames) for video in videos),
         )
 
     def check(self, data: Path) -> list[str]:
@@ -99,7 +99,7 @@ class DavisTask(Task[DavisProtocol]):
         lines += [f"{name}: not in {SPLIT}" for name in OFFICIAL_FRAMES if name not in names]
         return lines + [f"{name}: not in the official split" for name in names if name not in OFFICIAL_FRAMES]
 
-    def measure(self, encoder: Encoder, video: MaskedVideo) -> Record:
+    def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
         """J and F per object and frame, of the propagated masks and of the first mask held still.
 
         Frames are read, encoded, propagated and scored one after the other: memory does not grow with the video.
@@ -118,6 +118,7 @@ class DavisTask(Task[DavisProtocol]):
                 mask = heat_to_mask(soft.cpu().numpy(), label_ids, input_hw, video.native_hw)
                 propagated.append(self._judge(truth, mask, video.largest_id))
                 held.append(self._judge(truth, first_mask, video.largest_id))
+            tick()
         scores_OMT = np.stack(propagated, axis=-1)
         return {
             "frames": len(video.frames),
@@ -142,7 +143,8 @@ class DavisTask(Task[DavisProtocol]):
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
         """Times one chunk of frames and one propagation step with a full context of random features."""
-        video: MaskedVideo = dataset.videos[0]
+        video = dataset.videos[0]
+        assert isinstance(video, MaskedVideo)
         input_hw = (self.protocol.input_height_px, self.protocol.input_width_px)
         probe = FrameFiles(video.frames[: max(encoder.chunk, encoder.card.frames)], input_hw)
         list(encoder.stream(probe))
@@ -161,7 +163,8 @@ class DavisTask(Task[DavisProtocol]):
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import davis
 
-        davis.write(folder)
+        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
+            davis.write(folder, progress=lambda *_: bar.update())
 
     def _propagator(self, heat: np.ndarray, device: torch.device) -> Propagator:
         protocol = self.protocol

@@ -29,6 +29,10 @@ class MaskedVideo:
     native_hw: tuple[int, int]
     largest_id: int
 
+    @property
+    def length(self) -> int:
+        return len(self.frames)
+
 
 def read_split(file: Path) -> list[str]:
     """The names in a split file, one per line.
@@ -65,8 +69,8 @@ def verify_videos(
     videos: list[MaskedVideo] = []
     problems: dict[str, list[str]] = {}
     for name in tqdm(names, desc="reading data", unit="video", leave=False, disable=None):
-        frame_files = sorted((root / frames / name).glob("*.jpg"))
-        mask_files = sorted((root / masks / name).glob("*.png"))
+        frame_files = _files(root / frames / name, ".jpg")
+        mask_files = _files(root / masks / name, ".png")
         wrong = _gaps(root / frames / name, frame_files, root / masks / name, mask_files)
         if not wrong and len(frame_files) < least_frames:
             wrong = [f"{root / frames / name} has {len(frame_files)} frames; at least {least_frames} are needed"]
@@ -98,6 +102,11 @@ def refuse_or_list(problems: dict[str, list[str]], usable: int, *, allow_missing
         )
         raise UserError(f"{lines[0]}{more}; `{check}` lists everything; {mend}")
     return tuple(lines)
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """Files by name; not the hidden companions ("._00000.jpg") that some archivers leave beside them."""
+    return sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
 
 
 def _gaps(frame_dir: Path, frames: Sequence[Path], mask_dir: Path, masks: Sequence[Path]) -> list[str]:

@@ -16,7 +16,7 @@ from rvm_bench.registry import find_task, load_encoder
 from rvm_bench.stamp import code_version, environment, now, peak_memory_mb
 from rvm_bench.statistics import bootstrap_interval
 from rvm_bench.store import RunFolder, Shard, read_json, shard_of, write_json
-from rvm_bench.task import Dataset, Task
+from rvm_bench.task import Dataset, Task, Video
 
 LEVEL = 0.95
 
@@ -86,7 +86,7 @@ def evaluate(
     return _conclude(encoder, task, dataset, run)
 
 
-def _measure(encoder: Encoder, task: Task, videos: Sequence[Any], shard: Shard, run: RunFolder) -> None:
+def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:
     """Records the videos of a shard that no process has recorded."""
     recorded = run.lines()
     if all(video.name in recorded for video in videos):
@@ -94,20 +94,24 @@ def _measure(encoder: Encoder, task: Task, videos: Sequence[Any], shard: Shard, 
     with run.appender(shard) as records:
         done = run.lines()
         pending = [video for video in videos if video.name not in done]
-        progress = tqdm(pending, desc=f"{encoder.card.name} on {task.name}", unit="video", disable=None)
-        for video in progress:
-            progress.set_postfix_str(video.name)
-            start = time.perf_counter()
-            record = {"video": video.name, **task.measure(encoder, video)}
-            records.append(record)
-            run.add_timing(
-                {
-                    "video": video.name,
-                    "seconds": round(time.perf_counter() - start, 3),
-                    "finished": now(),
-                    "peak_memory_mb": peak_memory_mb(encoder.device.type),
-                }
-            )
+        with tqdm(
+            desc=f"{encoder.card.name} on {task.name}",
+            total=sum(video.length for video in pending),
+            unit="frame",
+            disable=None,
+        ) as progress:
+            for video in pending:
+                progress.set_postfix_str(video.name)
+                start = time.perf_counter()
+                records.append({"video": video.name, **task.measure(encoder, video, progress.update)})
+                run.add_timing(
+                    {
+                        "video": video.name,
+                        "seconds": round(time.perf_counter() - start, 3),
+                        "finished": now(),
+                        "peak_memory_mb": peak_memory_mb(encoder.device.type),
+                    }
+                )
 
 
 def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) -> Result:

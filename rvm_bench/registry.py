@@ -80,8 +80,6 @@ def load_encoder(
     Raises:
         UserError: an unknown name or option, missing or mismatched weights, an unusable device.
     """
-    import torch
-
     from rvm_bench.encoder import Encoder
 
     factory = find_model(name_or_path)
@@ -89,9 +87,7 @@ def load_encoder(
         if weights is not None:
             raise UserError(f"{name_or_path} is itself a checkpoint; leave out weights={weights}")
         weights = name_or_path
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {device!r} is not available: this torch sees no CUDA device; use --device cpu")
+    device = _usable_device(device)
     dtype = str(dtype or "float32").removeprefix("torch.")
     if dtype not in ("float32", "bfloat16"):
         raise unknown_name("dtype", dtype, ["float32", "bfloat16"])
@@ -112,6 +108,19 @@ def load_encoder(
     if chunk is not None:
         encoder.chunk = int(chunk)
     return encoder.to(device)
+
+
+def _usable_device(device: str | None) -> str:
+    """The device by name, or CUDA where there is one; UserError where this torch cannot compute on it."""
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {device!r} is not available ({reason}); use --device cpu") from error
+    return device
 
 
 def _released(model: Model) -> Path:

@@ -6,7 +6,8 @@ need nothing more. A task is one file that holds its reader, its frozen protocol
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -90,23 +91,41 @@ class Coverage:
         return {**dataclasses.asdict(self), "missing": list(self.missing)}
 
 
+class Video(typing.Protocol):
+    """What the engine needs to know of a video (or clip); a task's own kind says the rest.
+
+    Attributes:
+        name: unique in the data set; its record is found by it.
+        length: frames, the unit of progress and of estimates.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def length(self) -> int: ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A verified copy of a task's data.
 
     Attributes:
         root: where it is.
-        videos: what is evaluated, in the order of the records; each has a `name`.
+        videos: what is evaluated, in the order of the records.
         manifest_sha256: hash over the path, size and content of every file that is read.
         coverage: what is there and what is not.
-        frames: frames over all videos, for estimates.
     """
 
     root: Path
-    videos: tuple[Any, ...]
+    videos: tuple[Video, ...]
     manifest_sha256: str
     coverage: Coverage
-    frames: int
+
+    @property
+    def frames(self) -> int:
+        """Frames over all videos."""
+        return sum(video.length for video in self.videos)
 
 
 P = TypeVar("P", bound=Protocol)
@@ -143,8 +162,12 @@ class Task(abc.ABC, Generic[P]):
         """All that is wrong with a copy of the data, one line each; empty where it is the complete official set."""
 
     @abc.abstractmethod
-    def measure(self, encoder: Encoder, video: Any) -> Record:
-        """The record of one video. Deterministic: the same encoder and video give the same record to the last bit."""
+    def measure(self, encoder: Encoder, video: Any, tick: Callable[[], object] = lambda: None) -> Record:
+        """The record of one video. Deterministic: the same encoder and video give the same record to the last bit.
+
+        Args:
+            tick: to be called once for each of the video's frames, as the work goes on.
+        """
 
     @abc.abstractmethod
     def score(self, records: Sequence[Record]) -> dict[str, float]:
@@ -166,7 +189,3 @@ class Task(abc.ABC, Generic[P]):
             "metric": self.metric.key,
             "protocol": self.protocol.to_dict(),
         }
-
-
-def headline(task: Task, score: Mapping[str, float]) -> float:
-    return score[task.metric.key]

@@ -27,7 +27,7 @@ def main() -> None:
     """Exit code 0; 1 where something failed or was found wrong; 2 for a mistake of the user's; 130 after Ctrl-C."""
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"rvm-bench: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:

@@ -105,7 +105,7 @@ class Failures:
         """A user's mistake becomes one line; anything else is a defect, ours or a plug-in's, and is shown in full."""
         try:
             yield
-        except UserError as error:
+        except (UserError, OSError) as error:
             self.mistakes += 1
             print(f"rvm-bench: {what}: {error}", file=sys.stderr)
         except Exception:

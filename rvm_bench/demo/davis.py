@@ -62,7 +62,7 @@ def write(
     seed: int = 0,
     sequences: tuple[Sequence, ...] = SEQUENCES,
     frames: int = 30,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Callable[[str, int], object] | None = None,
 ) -> None:
     """Writes `sequences` of `frames` frames under `folder`; the defaults take some 6 s and 12 MB.
 

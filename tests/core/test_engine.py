@@ -23,7 +23,7 @@ def numbers(tmp_path):
 class Breaks(ToyTask):
     """Stops the evaluation at the second video, as a crash does."""
 
-    def measure(self, encoder, video):
+    def measure(self, encoder, video, tick=lambda: None):
         if video.name == "b":
             raise RuntimeError("power cut")
         return super().measure(encoder, video)

@@ -23,6 +23,7 @@ class ToyProtocol(Protocol):
 class ToyVideo:
     name: str
     file: Path
+    length: int = 1
 
 
 class ToyTask(Task):
@@ -52,14 +53,14 @@ class ToyTask(Task):
                 in_official=len(files),
                 missing=tuple(file.name for file in empty),
             ),
-            frames=len(files),
         )
 
     def check(self, data):
         return []
 
-    def measure(self, encoder, video):
+    def measure(self, encoder, video, tick=lambda: None):
         self.measured.append(video.name)
+        tick()
         level = encoder.encode(np.full((1, 4, 4, 3), 255, np.uint8)).mean()
         return {"value": float(video.file.read_text()) * self.protocol.factor * float(level)}
 
