@@ -9,23 +9,21 @@ The masks of frame 0 are propagated through the video; J&F is the mean over all 
 
 import csv
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from propagation.knn import Propagator, normalize
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import boundary_f_measure, region_similarity
 from propagation.sequences import VOID, MaskedVideo, read_split, refuse_or_list, verify_videos
+from propagation.video import PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
 from rvm_bench.fingerprint import manifest_sha256
-from rvm_bench.images import FrameFiles, read_labels
-from rvm_bench.task import Coverage, Dataset, Metric, Protocol, Record, Task, constant
+from rvm_bench.images import read_labels
+from rvm_bench.task import Coverage, Dataset, Metric, Record, Task, constant
 
 SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
 OFFICIAL_FRAMES = {
@@ -34,27 +32,14 @@ OFFICIAL_FRAMES = {
 }
 """Frames of each of the 30 sequences of the official validation split (1999 in all; db_info.yaml of davis-2017)."""
 
-_NOTEBOOK = "official evaluation notebook (representations4d, rvm_evaluation_demo)"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DavisProtocol(Protocol):
-    """How the paper's DAVIS column is measured.
-
-    Where the paper and the released notebook differ, the notebook is followed, since it made the numbers.
-    """
+class DavisProtocol(PropagationProtocol):
+    """How the paper's DAVIS column is measured."""
 
     id: str = "davis-2017-val/1"
     input_height_px: int = constant(480, "paper Table 8")
     input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept")
-    resize: str = constant("lanczos-uint8", f"{_NOTEBOOK}: mediapy.resize_video on uint8 frames")
-    topk: int = constant(7, "paper Table 8")
-    temperature: float = constant(0.7, "paper Table 8; softmax after the top-k, as in the notebook")
-    n_context: int = constant(20, "paper Table 8; beside frame 0, and the queue starts as 20 copies of it (notebook)")
-    radius: float = constant(
-        20, "paper Table 8; Euclidean distance in cells, strictly less, not for frame 0 (notebook)"
-    )
-    normalize: bool = constant(True, f"{_NOTEBOOK}: L2 per token, float32, before propagation")
     frames_scored: str = constant("1..T-2", "davis2017-evaluation: the first and the last frame are left out")
     resolution: str = constant("native", "paper section 11.2; SiamMAE and CropMAE score at 480x880 instead")
     boundary_tolerance: float = constant(0.008, "davis2017-evaluation: share of the image diagonal, rounded up")
@@ -104,15 +89,12 @@ class DavisTask(Task[DavisProtocol]):
 
         Frames are read, encoded, propagated and scored one after the other: memory does not grow with the video.
         """
-        protocol = self.protocol
-        input_hw = (protocol.input_height_px, protocol.input_width_px)
+        input_hw = self.protocol.input_hw
         first_mask = _read_mask(video.masks[0])
         heat, label_ids = mask_to_heat(first_mask, encoder.grid(*input_hw), input_hw)
-        propagator = self._propagator(heat, encoder.device)
-        last = len(video.frames) - 1
+        last = video.length - 1
         propagated, held = [], []
-        for t, features in enumerate(_feature_maps(encoder, FrameFiles(video.frames, input_hw))):
-            soft = propagator.step(normalize(features) if protocol.normalize else features)
+        for t, soft in enumerate(soft_labels(encoder, video.frames, heat, self.protocol)):
             if 0 < t < last:
                 truth = _read_mask(video.masks[t])
                 mask = heat_to_mask(soft.cpu().numpy(), label_ids, input_hw, video.native_hw)
@@ -121,7 +103,7 @@ class DavisTask(Task[DavisProtocol]):
             tick()
         scores_OMT = np.stack(propagated, axis=-1)
         return {
-            "frames": len(video.frames),
+            "frames": video.length,
             "objects": [
                 {"id": i, "J": float(j.mean()), "F": float(f.mean()), "J_frames": j.tolist(), "F_frames": f.tolist()}
                 for i, (j, f) in enumerate(scores_OMT, 1)
@@ -142,39 +124,17 @@ class DavisTask(Task[DavisProtocol]):
         }
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        """Times one chunk of frames and one propagation step with a full context of random features."""
         video = dataset.videos[0]
         assert isinstance(video, MaskedVideo)
-        input_hw = (self.protocol.input_height_px, self.protocol.input_width_px)
-        probe = FrameFiles(video.frames[: max(encoder.chunk, encoder.card.frames)], input_hw)
-        list(encoder.stream(probe))
-        start = time.perf_counter()
-        shape = [features.shape for features in encoder.stream(probe)]
-        per_frame_s = (time.perf_counter() - start) / sum(s[0] for s in shape)
+        input_hw = self.protocol.input_hw
         heat, _ = mask_to_heat(_read_mask(video.masks[0]), encoder.grid(*input_hw), input_hw)
-        propagator = self._propagator(heat, encoder.device)
-        random = torch.randn(2, *shape[0][1:], device=encoder.device)
-        for _ in range(self.protocol.n_context + 1):
-            propagator.append(normalize(random[0]))
-        start = time.perf_counter()
-        propagator.step(normalize(random[1])).cpu()
-        return dataset.frames * (per_frame_s + time.perf_counter() - start)
+        return dataset.frames * seconds_per_frame(encoder, video.frames, heat, self.protocol)
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import davis
 
         with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
             davis.write(folder, progress=lambda *_: bar.update())
-
-    def _propagator(self, heat: np.ndarray, device: torch.device) -> Propagator:
-        protocol = self.protocol
-        return Propagator(
-            torch.from_numpy(heat).to(device),
-            topk=protocol.topk,
-            radius=protocol.radius,
-            n_context=protocol.n_context,
-            temperature=protocol.temperature,
-        )
 
     def _judge(self, truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
         """[n, 2]: J and F of one frame for objects 1..n. One that both lack counts as found, as in the evaluator."""
@@ -197,11 +157,6 @@ def _verify(data: Path, names: Sequence[str]) -> tuple[list[MaskedVideo], dict[s
         else:
             whole.append(video)
     return whole, problems
-
-
-def _feature_maps(encoder: Encoder, video: FrameFiles) -> Iterator[torch.Tensor]:
-    for chunk in encoder.stream(video):
-        yield from chunk
 
 
 def _read_mask(file: Path) -> np.ndarray:

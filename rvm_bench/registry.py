@@ -118,8 +118,7 @@ def _usable_device(device: str | None) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {device!r} is not available ({reason}); use --device cpu") from error
+        raise UserError(f"device {device!r} is not available to this torch; expected cpu, cuda or cuda:N") from error
     return device
 
 

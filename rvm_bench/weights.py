@@ -121,7 +121,8 @@ def download(url: str, part: Path) -> None:
                     bar.update(len(block))
     except requests.RequestException as error:
         raise UserError(
-            f"cannot download {url}: {_reason(error)}; what arrived is kept, fetch again to go on"
+            f"cannot download {url}: {_reason(error)}; fetch again to go on from what arrived, "
+            "or get the file by hand and give --weights PATH"
         ) from error
     if left and part.stat().st_size != have + left:
         raise UserError(f"{url} ended after {part.stat().st_size} of {have + left} bytes; fetch again to go on")

@@ -1,0 +1,88 @@
+"""Propagation through a video of image files: read, encode, propagate, frame after frame, in memory that does not grow.
+
+What the three tasks share; each adds its own label map, read-out and metric.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from propagation.knn import Propagator, normalize
+from rvm_bench.encoder import Encoder
+from rvm_bench.images import FrameFiles
+from rvm_bench.task import Protocol, constant
+
+NOTEBOOK = "official evaluation notebook (representations4d, rvm_evaluation_demo)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PropagationProtocol(Protocol):
+    """The constants that the propagation tasks of the paper have in common.
+
+    Where the paper and the released notebook differ, the notebook is followed, since it made the numbers.
+    """
+
+    input_height_px: int
+    input_width_px: int
+    resize: str = constant("lanczos-uint8", f"{NOTEBOOK}: mediapy.resize_video on uint8 frames")
+    topk: int = constant(7, "paper Table 8")
+    temperature: float = constant(0.7, "paper Table 8; softmax after the top-k, as in the notebook")
+    n_context: int = constant(20, "paper Table 8; beside frame 0, and the queue starts as 20 copies of it (notebook)")
+    radius: float = constant(
+        20, "paper Table 8; Euclidean distance in cells, strictly less, not for frame 0 (notebook)"
+    )
+    normalize: bool = constant(True, f"{NOTEBOOK}: L2 per token, float32, before propagation")
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width in pixels of the frames that the encoder sees."""
+        return self.input_height_px, self.input_width_px
+
+
+def soft_labels(
+    encoder: Encoder, frames: Sequence[Path], heat: np.ndarray, protocol: PropagationProtocol
+) -> Iterator[Tensor]:
+    """The propagated labels of every frame in turn, frame 0 included: float32 [h, w, K] on the encoder's device.
+
+    Args:
+        frames: image files in time order.
+        heat: labels of frame 0 on the encoder's grid, float32 [h, w, K].
+    """
+    propagator = new_propagator(heat, protocol, encoder.device)
+    for chunk in encoder.stream(FrameFiles(frames, protocol.input_hw)):
+        for features in chunk:
+            yield propagator.step(normalize(features) if protocol.normalize else features)
+
+
+def seconds_per_frame(
+    encoder: Encoder, frames: Sequence[Path], heat: np.ndarray, protocol: PropagationProtocol
+) -> float:
+    """Wall time of one frame: of a chunk of frames encoded, and of a step with a full context of random features."""
+    probe = FrameFiles(frames[: max(encoder.chunk, encoder.card.frames)], protocol.input_hw)
+    maps = [chunk.shape for chunk in encoder.stream(probe)]
+    start = time.perf_counter()
+    for _ in encoder.stream(probe):
+        pass
+    encoding_s = (time.perf_counter() - start) / sum(shape[0] for shape in maps)
+    propagator = new_propagator(heat, protocol, encoder.device)
+    past, present = normalize(torch.randn(2, *maps[0][1:], device=encoder.device))
+    for _ in range(protocol.n_context + 1):
+        propagator.append(past)
+    start = time.perf_counter()
+    propagator.step(present).cpu()
+    return encoding_s + time.perf_counter() - start
+
+
+def new_propagator(heat: np.ndarray, protocol: PropagationProtocol, device: torch.device) -> Propagator:
+    return Propagator(
+        torch.from_numpy(heat).to(device),
+        topk=protocol.topk,
+        radius=protocol.radius,
+        n_context=protocol.n_context,
+        temperature=protocol.temperature,
+    )
