@@ -49,9 +49,12 @@ class Encoder(abc.ABC):
     weights: dict[str, Any]
     options: dict[str, Any]
 
-    def __init__(self) -> None:
-        self.weights = {}
-        self.options = {}
+    def __new__(cls, *arguments: Any, **options: Any) -> "Encoder":
+        # Not in __init__, which an adapter may forget to call.
+        encoder = super().__new__(cls)
+        encoder.weights = {}
+        encoder.options = {}
+        return encoder
 
     @abc.abstractmethod
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
@@ -86,10 +89,10 @@ class Encoder(abc.ABC):
         return height_px // self.card.patch, width_px // self.card.patch
 
     def to(self, device: torch.device | str) -> "Encoder":
-        """Moves the encoder and every network it holds to a device, and returns it."""
+        """Moves the encoder and every network it holds to a device, frozen in evaluation mode, and returns it."""
         self.device = torch.device(device)
         for module in self._modules_held():
-            module.to(self.device)
+            module.to(self.device).eval().requires_grad_(False)
         return self
 
     def weights_sha256(self) -> str | None:

@@ -76,7 +76,7 @@ def evaluate(
         UserError: the data is incomplete, the encoder breaks its contract, or the run is being written by another
             process.
     """
-    encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+    encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder.to(encoder.device)
     task = find_task(task) if isinstance(task, str) else task
     if not 1 <= shard[0] <= shard[1]:
         raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")

@@ -19,7 +19,10 @@ Row = dict[str, Any]
 
 
 def run_rows(files: Sequence[Path]) -> list[Row]:
-    """One row per result.json, ordered by task and by falling score: names, score, interval, counts and flags."""
+    """One row per result.json, ordered by task and from the best score down: names, score, interval, counts and flags.
+
+    The paper's number stands beside a score only where the two measure the same thing (no flag).
+    """
     rows = []
     for file in files:
         result = read_json(file)
@@ -40,7 +43,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
                 "low": low,
                 "high": high,
                 "floor": result["score"].get(result["metric"]["floor"]),
-                "paper": published_score(result["model"], result["task"]),
+                "paper": None if any(flags.values()) else published_score(result["model"], result["task"]),
                 "videos": result["videos"],
                 "frames": result["frames"],
                 "dtype": stamp["encoder"]["dtype"],

@@ -142,6 +142,19 @@ def test_features_of_another_shape_than_the_card_promises_are_refused():
         Wrong().encode(noise(2))
 
 
+def test_an_adapter_that_forgets_the_base_constructor_or_evaluation_mode_still_works():
+    class Forgetful(MeanColour):
+        def __init__(self):
+            self.net = torch.nn.Dropout(0.5)
+
+        def forward_frames(self, frames):
+            return self.net(super().forward_frames(frames))
+
+    encoder = Forgetful().to("cpu")
+    np.testing.assert_array_equal(encoder.encode(noise(3)), MeanColour().encode(noise(3)))
+    assert encoder.describe()["options"] == {}
+
+
 def test_the_weights_hash_covers_every_tensor_and_follows_a_change():
     class WithNet(MeanColour):
         def __init__(self):
