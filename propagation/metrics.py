@@ -1,13 +1,15 @@
-"""The two DAVIS measures: region similarity J and boundary F, per frame, as the official evaluator computes them.
+"""What the propagation tasks count: J and F (DAVIS), correct keypoints (JHMDB), confusion and IoU (VIP). Plain NumPy.
 
-Source: davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016). Same digits; the
-boundary measure is cheaper because it looks only at the box around the two masks.
+J and F follow davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016), with the
+same digits; F is cheaper because it looks only at the box around the two masks.
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def region_similarity(gt: np.ndarray, pred: np.ndarray) -> np.ndarray:
@@ -17,8 +19,8 @@ def region_similarity(gt: np.ndarray, pred: np.ndarray) -> np.ndarray:
     shapes differ.
     """
     gt, pred = _as_masks(gt, pred)
-    intersection = np.count_nonzero(gt & pred, axis=(1, 2))
-    union = np.count_nonzero(gt | pred, axis=(1, 2))
+    intersection = _areas(gt & pred)
+    union = _areas(gt) + _areas(pred) - intersection
     return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
 
 
@@ -37,11 +39,47 @@ def boundary_f_measure(gt: np.ndarray, pred: np.ndarray, *, tolerance: float = 0
     return np.array([_f_measure(g, p, disc) for g, p in zip(gt, pred, strict=True)], dtype=np.float64)
 
 
+def confusion(gt: np.ndarray, pred: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels by true class (row) and predicted class (column), int64 [classes, classes].
+
+    gt, pred: class ids, integer, of one shape. Only pixels with 0 <= gt < classes count, so that 255 is ignored. Raises
+    ValueError if the shapes differ or a pixel that counts is predicted as something that is no class. Matrices of many
+    frames or videos are simply added. Source: HCPLab-SYSU/ATEN, `evaluate/test_parsing.py`.
+    """
+    gt, pred = np.asarray(gt), np.asarray(pred)
+    if gt.shape != pred.shape:
+        raise ValueError(f"labels must have one shape, got {gt.shape} and {pred.shape}")
+    counted = (gt >= 0) & (gt < classes)
+    rows, columns = gt[counted].astype(np.int64), pred[counted].astype(np.int64)
+    wrong = columns[(columns < 0) | (columns >= classes)]
+    if wrong.size:
+        raise ValueError(f"{wrong[0]} is predicted, expected a class of 0..{classes - 1}")
+    return np.bincount(classes * rows + columns, minlength=classes**2).reshape(classes, classes)
+
+
+def mean_iou(confusion: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean intersection over union in [0, 1], and that of every class, float64 [classes].
+
+    A class that is neither in the truth nor predicted is NaN and not in the mean; the mean of none is NaN.
+    `confusion`: pixels by true and predicted class, as `confusion` counts them.
+    """
+    hits = np.diagonal(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    seen = union > 0
+    iou = np.where(seen, hits / np.maximum(union, 1), np.nan)
+    return float(iou[seen].mean()) if seen.any() else float("nan"), iou
+
+
 def _as_masks(gt: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     gt, pred = np.asarray(gt), np.asarray(pred)
     if gt.shape != pred.shape or gt.ndim != 3:
         raise ValueError(f"masks must both be [T, H, W] of one shape, got {gt.shape} and {pred.shape}")
     return gt.astype(bool, copy=False), pred.astype(bool, copy=False)
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    """Pixels [T] of each mask. Frame by frame, because NumPy counts along axes several times more slowly."""
+    return np.array([np.count_nonzero(mask) for mask in masks], dtype=np.int64)
 
 
 def _f_measure(gt: np.ndarray, pred: np.ndarray, disc: np.ndarray) -> float:
@@ -80,3 +118,61 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
     boundary[:-1] |= south
     boundary[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
     return boundary.view(np.uint8)
+
+
+def pck(
+    gt: Sequence[np.ndarray], pred: Sequence[np.ndarray], visible: Sequence[np.ndarray], thresholds: ArrayLike
+) -> np.ndarray:
+    """Percentage of correct keypoints over videos at each of `thresholds`, float64 [A], an unweighted mean over joints.
+
+    A joint that is visible in no prediction has no percentage, and the mean is then NaN; the official code divides 0 by
+    0 there and gives the same. What is counted, and for the arguments of one video, see `pose_hits`; the arguments here
+    are lists of them. Source: the released RVM evaluation, after `eval_pck.py` of Liusifei/UVC.
+    """
+    videos = [pose_hits(*video, thresholds) for video in zip(gt, pred, visible, strict=True)]
+    hits, counted = (np.sum(counts, axis=0) for counts in zip(*videos, strict=True))
+    return np.where(np.all(counted > 0), mean_pck(hits, counted), np.nan)
+
+
+def pose_hits(
+    gt: np.ndarray, pred: np.ndarray, visible: np.ndarray, thresholds: ArrayLike, *, box_share: float = 0.6
+) -> tuple[np.ndarray, np.ndarray]:
+    """How often each joint was right at each threshold, int64 [A, J], and how often it counted, int64 [J].
+
+    A prediction is right if its distance from the truth is at most threshold * `box_share` * the diagonal of the box
+    around the true joints. Only joints whose prediction is visible in a frame count there, and only those make the box,
+    so a lost joint is no miss. Frame 0 does not count. Where the box is a point, every prediction is wrong. Whether the
+    truth is visible, or in the image, does not matter. Counts of several videos are simply added.
+
+    gt, pred: joints (x, y) in pixels, [T, J, 2]. visible: of the predictions, [T, J]. Raises ValueError if the shapes
+    do not fit.
+    """
+    gt_TJ2, pred_TJ2 = np.asarray(gt, dtype=np.float64), np.asarray(pred, dtype=np.float64)
+    visible_TJ = np.asarray(visible, dtype=bool)
+    if gt_TJ2.shape != pred_TJ2.shape or gt_TJ2.shape != (*visible_TJ.shape, 2):
+        shapes = f"{gt_TJ2.shape}, {pred_TJ2.shape} and {visible_TJ.shape}"
+        raise ValueError(f"truth, prediction and visibility must be [T, J, 2], [T, J, 2] and [T, J], got {shapes}")
+    gt_TJ2, pred_TJ2, visible_TJ = gt_TJ2[1:], pred_TJ2[1:], visible_TJ[1:]
+    seen = visible_TJ[..., None]
+    upper, lower = np.where(seen, gt_TJ2, -np.inf).max(axis=1), np.where(seen, gt_TJ2, np.inf).min(axis=1)
+    sides_T2 = np.where(visible_TJ.any(axis=1, keepdims=True), upper - lower, 0)
+    box_T1 = box_share * np.linalg.norm(sides_T2, axis=-1)[:, None]
+    distance_TJ = np.full(visible_TJ.shape, np.inf)
+    np.divide(np.linalg.norm(pred_TJ2 - gt_TJ2, axis=-1), box_T1, out=distance_TJ, where=visible_TJ & (box_T1 > 0))
+    right_ATJ = distance_TJ <= np.asarray(thresholds, dtype=np.float64)[:, None, None]
+    return right_ATJ.sum(axis=1), visible_TJ.sum(axis=0)
+
+
+def joint_pck(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Percentage of correct keypoints of every joint, float64 [A, J]; NaN for a joint that never counted.
+
+    hits, counted: as `pose_hits` gives them, summed over videos.
+    """
+    return np.where(counted > 0, 100.0 * hits / np.maximum(counted, 1), np.nan)
+
+
+def mean_pck(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Mean of `joint_pck` over the joints that ever counted, float64 [A]; 0 where none did."""
+    if not counted.any():
+        return np.zeros(len(hits))
+    return np.array([percent[counted > 0].mean() for percent in joint_pck(hits, counted)])

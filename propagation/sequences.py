@@ -51,7 +51,7 @@ def read_split(file: Path) -> list[str]:
 
 
 def verify_videos(
-    root: Path, names: Sequence[str], *, frames: str, masks: str, least_frames: int
+    root: Path, names: Sequence[str], *, frames: str, masks: str, least_frames: int, consecutive: bool = True
 ) -> tuple[list[MaskedVideo], dict[str, list[str]]]:
     """The videos that are whole, and for every other one all that is wrong with it.
 
@@ -62,6 +62,7 @@ def verify_videos(
         names: videos to look for.
         frames, masks: folders below `root` that hold a folder per video, of .jpg and .png files.
         least_frames: fewer frames than this cannot be scored.
+        consecutive: whether numbered files must have no holes in their numbering.
 
     Returns:
         (videos in the order of `names`, {name: problems} of the others).
@@ -69,14 +70,14 @@ def verify_videos(
     videos: list[MaskedVideo] = []
     problems: dict[str, list[str]] = {}
     for name in tqdm(names, desc="reading data", unit="video", leave=False, disable=None):
-        frame_files = _files(root / frames / name, ".jpg")
-        mask_files = _files(root / masks / name, ".png")
-        wrong = _gaps(root / frames / name, frame_files, root / masks / name, mask_files)
+        frame_files = image_files(root / frames / name, ".jpg")
+        mask_files = image_files(root / masks / name, ".png")
+        wrong = _gaps(root / frames / name, frame_files, root / masks / name, mask_files, consecutive)
         if not wrong and len(frame_files) < least_frames:
             wrong = [f"{root / frames / name} has {len(frame_files)} frames; at least {least_frames} are needed"]
         native_hw, largest_id = (0, 0), 0
         if not wrong:
-            native_hw, largest_id, wrong = _decode(frame_files, mask_files)
+            native_hw, largest_id, wrong = decode(frame_files, mask_files)
         if wrong:
             problems[name] = wrong
         else:
@@ -104,46 +105,54 @@ def refuse_or_list(problems: dict[str, list[str]], usable: int, *, allow_missing
     return tuple(lines)
 
 
-def _files(folder: Path, suffix: str) -> list[Path]:
+def image_files(folder: Path, suffix: str) -> list[Path]:
     """Files by name; not the hidden companions ("._00000.jpg") that some archivers leave beside them."""
     return sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
 
 
-def _gaps(frame_dir: Path, frames: Sequence[Path], mask_dir: Path, masks: Sequence[Path]) -> list[str]:
-    """Missing folders, frames without a mask, masks without a frame, and holes in the numbering."""
+def _gaps(
+    frame_dir: Path, frames: Sequence[Path], mask_dir: Path, masks: Sequence[Path], consecutive: bool
+) -> list[str]:
+    """Missing folders, frames without a mask, masks without a frame, and (if asked for) holes in the numbering."""
     for folder, files in ((frame_dir, frames), (mask_dir, masks)):
         if not files:
             return [f"{folder} is missing or empty"]
     frame_stems, mask_stems = {f.stem for f in frames}, {m.stem for m in masks}
     wrong = [f"{frame_dir / stem}.jpg is missing (its mask is there)" for stem in sorted(mask_stems - frame_stems)]
     wrong += [f"{mask_dir / stem}.png is missing (its frame is there)" for stem in sorted(frame_stems - mask_stems)]
-    if not wrong and all(stem.isdecimal() for stem in frame_stems):
-        first, last = int(frames[0].stem), int(frames[-1].stem)
-        holes = sorted(set(range(first, last + 1)) - {int(stem) for stem in frame_stems})
-        digits = len(frames[0].stem)
-        wrong = [f"{frame_dir / f'{hole:0{digits}d}'}.jpg is missing (and its mask)" for hole in holes]
+    if not wrong and consecutive and all(stem.isdecimal() for stem in frame_stems):
+        wrong = [f"{file} is missing (and its mask)" for file in holes(frames, int(frames[0].stem))]
     return wrong
 
 
-def _decode(frames: Sequence[Path], masks: Sequence[Path]) -> tuple[tuple[int, int], int, list[str]]:
-    """Size of the frames, largest label, and every file that cannot be read or has another size."""
+def holes(files: Sequence[Path], first: int) -> list[Path]:
+    """The files that a numbering from `first` to the largest number promises and that are not there.
+
+    files: named by decimal numbers.
+    """
+    there, digits = {int(file.stem) for file in files}, len(files[0].stem)
+    missing = sorted(set(range(first, max(there) + 1)) - there)
+    return [files[0].with_stem(f"{number:0{digits}d}") for number in missing]
+
+
+def decode(frames: Sequence[Path], masks: Sequence[Path] = ()) -> tuple[tuple[int, int], int, list[str]]:
+    """Height and width of the images, largest label, and every file that cannot be read or has another size."""
     native_hw: tuple[int, int] | None = None
     largest_id = 0
     wrong = []
-    for frame_file, mask_file in zip(frames, masks, strict=True):
+    for file, read in [*((file, read_rgb) for file in frames), *((file, read_labels) for file in masks)]:
         try:
-            frame = read_rgb(frame_file)
-            mask = read_labels(mask_file)
+            image = read(file)
         except UserError as error:
             wrong.append(str(error))
             continue
-        largest_id = max(largest_id, int(mask[mask != VOID].max(initial=0)))
+        if read is read_labels:
+            largest_id = max(largest_id, int(image[image != VOID].max(initial=0)))
         if native_hw is None:
-            native_hw = frame.shape[0], frame.shape[1]
-        wrong += [
-            f"{file} is {image.shape[1]}x{image.shape[0]} px, {frames[0]} is {native_hw[1]}x{native_hw[0]}; "
-            "frames and masks of a video must have one size"
-            for file, image in ((frame_file, frame), (mask_file, mask))
-            if image.shape[:2] != native_hw
-        ]
+            native_hw = image.shape[0], image.shape[1]
+        if image.shape[:2] != native_hw:
+            wrong.append(
+                f"{file} is {image.shape[1]}x{image.shape[0]} px, {frames[0]} is {native_hw[1]}x{native_hw[0]}; "
+                "all images of a video must have one size"
+            )
     return native_hw or (0, 0), largest_id, wrong

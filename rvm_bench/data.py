@@ -44,12 +44,12 @@ def demo_folder(task: Task) -> Path:
 
 
 def write_demo(task: Task, root: Path) -> Path:
-    """Writes the demo copy of a task to `root`/`task.folder`, whole or not at all, and returns that folder."""
-    folder = root / task.folder
+    """Writes the demo copy of a task to a folder of its own in `root`, whole or not at all, and returns the folder."""
+    folder = root / (task.demo_folder or task.folder)
     if folder.exists():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{task.folder}.", dir=root))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=root))
     try:
         task.write_demo(unfinished)
         unfinished.chmod(0o755)

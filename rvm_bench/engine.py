@@ -12,10 +12,11 @@ from rvm_bench.data import data_folder
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.fingerprint import describe_run
+from rvm_bench.overrides import off_protocol
 from rvm_bench.registry import find_task, load_encoder
 from rvm_bench.stamp import code_version, environment, now, peak_memory_mb
 from rvm_bench.statistics import bootstrap_interval
-from rvm_bench.store import RunFolder, Shard, read_json, shard_of, write_json
+from rvm_bench.store import RunFolder, Shard, read_json, shard_of, write_atomically, write_json
 from rvm_bench.task import Dataset, Task, Video
 
 LEVEL = 0.95
@@ -88,12 +89,11 @@ def evaluate(
 
 def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:
     """Records the videos of a shard that no process has recorded."""
-    recorded = run.lines()
-    if all(video.name in recorded for video in videos):
+    if not _pending(task, videos, run):
         return
     with run.appender(shard) as records:
         done = run.lines()
-        pending = [video for video in videos if video.name not in done]
+        pending = _pending(task, videos, run)
         with tqdm(
             desc=f"{encoder.card.name} on {task.name}",
             total=sum(video.length for video in pending),
@@ -103,7 +103,10 @@ def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard
             for video in pending:
                 progress.set_postfix_str(video.name)
                 start = time.perf_counter()
-                records.append({"video": video.name, **task.measure(encoder, video, progress.update)})
+                record = {"video": video.name, **task.measure(encoder, video, progress.update)}
+                if video.name in done:
+                    continue
+                records.append(record)
                 run.add_timing(
                     {
                         "video": video.name,
@@ -112,6 +115,12 @@ def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard
                         "peak_memory_mb": peak_memory_mb(encoder.device.type),
                     }
                 )
+
+
+def _pending(task: Task, videos: Sequence[Video], run: RunFolder) -> list[Video]:
+    """Videos without a record, and those whose predictions are still to be saved."""
+    done = run.lines()
+    return [video for video in videos if video.name not in done or task.lacks_predictions(video)]
 
 
 def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) -> Result:
@@ -125,6 +134,8 @@ def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) ->
         run.merge(names)
         score = task.score(records)
         interval = bootstrap_interval(records, lambda draw: task.score(draw)[task.metric.key], level=LEVEL)
+        for name, text in task.artifacts(records).items():
+            write_atomically(run.path / name, text)
         _write_result(encoder, task, dataset, run, score, interval)
     return Result(
         model=encoder.card.name,
@@ -167,6 +178,7 @@ def _write_result(
             "coverage": dataset.coverage.to_dict(),
             "partial": dataset.coverage.partial,
             "official_split": dataset.coverage.complete,
+            "off_protocol": off_protocol(task.protocol, type(task)().protocol),
             "random_weights": encoder.weights.get("kind") == "random",
             "stamp": {
                 "fingerprint": run.fingerprint,

@@ -15,5 +15,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name that is not in `known`, offering the nearest ones (or all, where none is near)."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
     return UserError(f"unknown {kind} {name!r}; {offer}")

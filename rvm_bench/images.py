@@ -16,14 +16,18 @@ class FrameFiles:
         files: one image per frame, in time order.
         size_hw: height and width in pixels of the frames that come out; None keeps the files' own size, which must be
             one size.
+        resize: name of the filter in `RESIZES`.
 
     Attributes:
         shape: (T, H, W, 3) of what slicing gives.
     """
 
-    def __init__(self, files: Sequence[Path], size_hw: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, files: Sequence[Path], size_hw: tuple[int, int] | None = None, resize: str = "lanczos-uint8"
+    ) -> None:
         self.files = list(files)
         self.size_hw = size_hw
+        self.resize = RESIZES[resize]
         height, width = size_hw or read_rgb(self.files[0]).shape[:2]
         self.shape = (len(self.files), height, width, 3)
 
@@ -33,7 +37,7 @@ class FrameFiles:
     def _read(self, file: Path) -> np.ndarray:
         frame = read_rgb(file)
         if self.size_hw is not None:
-            return resize_lanczos(frame, self.size_hw)
+            return self.resize(frame, self.size_hw)
         if frame.shape != self.shape[1:]:
             raise UserError(
                 f"{file} is {frame.shape[1]}x{frame.shape[0]} px, the frames before it are "
@@ -64,6 +68,24 @@ def read_labels(file: Path) -> np.ndarray:
         raise UserError(f"{file} cannot be read as a label image ({error}); get the file again") from error
 
 
+def write_labels(file: Path, labels: np.ndarray) -> None:
+    """Writes ids uint8 [H, W] as a palette PNG in the PASCAL-VOC colours, whole or not at all."""
+    image = Image.fromarray(labels.astype(np.uint8, copy=False))
+    image.putpalette(voc_palette().tobytes())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}")
+    image.save(temporary, format="PNG")
+    temporary.replace(file)
+
+
+def voc_palette() -> np.ndarray:
+    """The PASCAL-VOC colours, uint8 [256, 3]: bits 0, 1, 2 of the index, three at a time, fill red, green and blue from
+    the top bit down (VOC devkit, `VOClabelcolormap.m`)."""
+    index = np.arange(256)[:, None]
+    bits = [((index >> (3 * place + np.arange(3))) & 1) << (7 - place) for place in range(8)]
+    return np.sum(bits, axis=0).astype(np.uint8)
+
+
 def image_size(file: Path) -> tuple[int, int]:
     """Height and width in pixels, from the header alone."""
     try:
@@ -80,3 +102,16 @@ def resize_lanczos(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """
     height, width = size_hw
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def resize_bilinear(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [h, w, 3] by OpenCV's bilinear filter on the uint8 image, without antialiasing.
+
+    Source: facebookresearch/dino, `eval_video_segmentation.py`, `read_frame`.
+    """
+    import cv2
+
+    return cv2.resize(frame, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+RESIZES = {"lanczos-uint8": resize_lanczos, "bilinear-uint8": resize_bilinear}

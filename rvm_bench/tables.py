@@ -12,6 +12,7 @@ from rvm_bench.store import read_json
 FLAGS = {
     "partial": "incomplete videos were left out",
     "random weights": "the network was not trained",
+    "off protocol": "constants differ from the official protocol (result.json names them)",
     "own split": "not exactly the official split",
 }
 
@@ -30,6 +31,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
         flags = {
             "partial": result["partial"],
             "random weights": result["random_weights"],
+            "off protocol": bool(result.get("off_protocol")),
             "own split": not result["official_split"],
         }
         stamp = result["stamp"]

@@ -7,11 +7,12 @@ need nothing more. A task is one file that holds its reader, its frozen protocol
 import abc
 import dataclasses
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rvm_bench.encoder import Encoder
+from rvm_bench.errors import UserError
 
 Record = dict[str, Any]
 """What one video yielded: JSON values only, with the video's name under "video". Floats keep all their digits."""
@@ -91,6 +92,25 @@ class Coverage:
         return {**dataclasses.asdict(self), "missing": list(self.missing)}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where the data of a task can be downloaded; `rvm-bench data prepare` does it.
+
+    Attributes:
+        url: plain URL that answers with a zip archive.
+        archive: name of the archive on disk.
+        homepage: where a person finds the data and its terms.
+        licence: what is known of the terms; shown, and to be agreed to, before anything is downloaded.
+        inside: folder of the archive that holds the official layout, "" for its top.
+    """
+
+    url: str
+    archive: str
+    homepage: str
+    licence: str
+    inside: str
+
+
 class Video(typing.Protocol):
     """What the engine needs to know of a video (or clip); a task's own kind says the rest.
 
@@ -138,14 +158,20 @@ class Task(abc.ABC, Generic[P]):
         name: the name under which `--task` finds it.
         title: what it is, in half a line.
         folder: name of the data folder inside a data root.
+        demo_folder: the same for demo data; "" where they are the same.
         metric: the headline number.
-        protocol: every constant.
+        presets: other protocols of the same task by name, each made by a call.
+        source: where the data can be downloaded; None where a plain download does not give it.
+        protocol: every constant; the official ones unless it was replaced.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     folder: ClassVar[str]
+    demo_folder: ClassVar[str] = ""
     metric: ClassVar[Metric]
+    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {}
+    source: ClassVar[DataSource | None] = None
     protocol: P
 
     @abc.abstractmethod
@@ -180,6 +206,22 @@ class Task(abc.ABC, Generic[P]):
     @abc.abstractmethod
     def write_demo(self, folder: Path) -> None:
         """Writes the procedural copy of the data in the official layout under `folder`."""
+
+    def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
+        """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""
+        return {}
+
+    def save_predictions(self, folder: Path) -> None:
+        """From now on `measure` also writes what it predicts, as files under `folder`.
+
+        Raises:
+            UserError: this task has no predictions to write.
+        """
+        raise UserError(f"{self.name} has no predictions that could be saved; leave out --save-predictions")
+
+    def lacks_predictions(self, video: Any) -> bool:
+        """Whether predictions are to be saved and those of this video are not (all) there yet."""
+        return False
 
     def describe(self) -> dict[str, Any]:
         """All that identifies the task in a run's fingerprint."""

@@ -1,12 +1,15 @@
 """Small copies of data in the official layouts, an isolated cache, and one thread per test process."""
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from layouts import write_davis
+
+from rvm_bench.cli import main
 
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
@@ -32,23 +35,19 @@ def davis_copy(tmp_path):
     return write_davis(tmp_path / "DAVIS", {"alpha": 5, "beta": 4, "gamma": 4})
 
 
-def write_davis(root: Path, sequences: dict[str, int], size_hw: tuple[int, int] = (60, 110)) -> Path:
-    height, width = size_hw
-    rng = np.random.default_rng(0)
-    (root / "ImageSets/2017").mkdir(parents=True)
-    (root / "ImageSets/2017/val.txt").write_text("".join(f"{name}\n" for name in sequences))
-    for number, (name, frames) in enumerate(sequences.items()):
-        background = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        for folder in ("JPEGImages", "Annotations"):
-            (root / folder / "480p" / name).mkdir(parents=True)
-        square = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
-        for t in range(frames):
-            frame, mask = background.copy(), np.zeros((height, width), np.uint8)
-            for i in range(1 + number % 2):
-                y, x = 10 + 22 * i, 10 + 10 * number + 3 * t
-                frame[y : y + 20, x : x + 20], mask[y : y + 20, x : x + 20] = square, i + 1
-            Image.fromarray(frame).save(root / "JPEGImages/480p" / name / f"{t:05d}.jpg", quality=95)
-            image = Image.fromarray(mask)
-            image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-            image.save(root / "Annotations/480p" / name / f"{t:05d}.png")
-    return root
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Calls the command line in this process: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rvm-bench", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

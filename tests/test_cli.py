@@ -10,9 +10,8 @@ import sys
 import time
 
 import pytest
+from layouts import the_run
 from PIL import Image
-
-from rvm_bench.cli import main
 
 SLOW_PLUGIN = """
 import time
@@ -29,29 +28,6 @@ class Slow(ImageEncoder):
 def build():
     return Slow()
 """
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Calls the command line in this process: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rvm-bench", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def the_run(folder):
-    (found,) = folder.glob("*/*/run.json")
-    return found.parent
 
 
 def test_a_run_ends_in_a_score_and_a_table(cli, davis_copy, tmp_path):

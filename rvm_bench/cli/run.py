@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvm_bench.card import EncoderCard, Model
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.registry import find_model, find_task, load_encoder, model_names, task_names
 
 if TYPE_CHECKING:
@@ -42,6 +42,15 @@ def run(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave incomplete videos out; the score is marked partial.")
     ] = False,
+    protocol: Annotated[
+        str | None, typer.Option(help="A preset of the task's protocol, e.g. dino for davis. [default: the paper's]")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="Another value for a constant of the protocol, as topk=5.")
+    ] = None,
+    save_predictions: Annotated[
+        Path | None, typer.Option(help="Also write predictions below this folder, as DIR/TASK/MODEL/VIDEO/FRAME.png.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
 ) -> None:
     """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
@@ -52,7 +61,7 @@ def run(
     models = _names(model, _runnable(weights))
     tasks = _names(task, task_names())
     failures = Failures()
-    found_tasks = [found for name in tasks if (found := failures.guard(name, find_task, name))]
+    found_tasks = [found for name in tasks if (found := failures.guard(name, _task, name, protocol, override or []))]
     known_models = [name for name in models if failures.guard(name, find_model, name)]
     _check_weights(known_models, weights)
     results: list[Result] = []
@@ -69,6 +78,8 @@ def run(
                     if dry_run:
                         _say_plan(encoder, one_task, data, out, allow_missing, stand_in=to_fetch is not None)
                     else:
+                        if save_predictions is not None:
+                            one_task.save_predictions(save_predictions / one_task.name / encoder.card.name)
                         results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
     if len(results) > 1:
         from rvm_bench.cli.table import print_runs
@@ -121,6 +132,19 @@ class Failures:
     def exit(self) -> None:
         if self.mistakes or self.crashes:
             raise typer.Exit(2 if self.mistakes else 1)
+
+
+def _task(name: str, preset: str | None, overrides: list[str]) -> "Task":
+    """A task under a preset of its protocol, with single constants set to other values."""
+    from rvm_bench.overrides import override
+
+    task = find_task(name)
+    if preset is not None:
+        if preset not in task.presets:
+            raise unknown_name(f"protocol of {name}", preset, task.presets)
+        task.protocol = task.presets[preset]()
+    task.protocol = override(task.protocol, overrides)
+    return task
 
 
 def _evaluate(

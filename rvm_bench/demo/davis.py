@@ -18,6 +18,7 @@ from rvm_bench.demo.layout import SceneConfig, make_scene
 from rvm_bench.demo.render import silhouette
 from rvm_bench.demo.scene import Scene
 from rvm_bench.errors import UserError
+from rvm_bench.images import write_labels
 
 HEIGHT_PX, WIDTH_PX = 480, 854
 JPEG_QUALITY = 92
@@ -83,21 +84,11 @@ def write(
         for t in range(frames):
             frame = scene.render(t)
             Image.fromarray(frame.rgb).save(images / f"{t:05d}.jpg", quality=JPEG_QUALITY)
-            mask = Image.fromarray(frame.instances)
-            mask.putpalette(voc_palette().tobytes())
-            mask.save(annotations / f"{t:05d}.png")
+            write_labels(annotations / f"{t:05d}.png", frame.instances)
             if progress is not None:
                 progress(sequence.name, t + 1)
     listing.parent.mkdir(parents=True, exist_ok=True)
     listing.write_text("".join(f"{sequence.name}\n" for sequence in sequences))
-
-
-def voc_palette() -> np.ndarray:
-    """The PASCAL-VOC colours, uint8 [256, 3]: bits 0, 1, 2 of the index, three at a time, fill red, green and blue from
-    the top bit down (VOC devkit, `VOClabelcolormap.m`)."""
-    index = np.arange(256)[:, None]
-    bits = [((index >> (3 * place + np.arange(3))) & 1) << (7 - place) for place in range(8)]
-    return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def fair_scene(seed: tuple[int, ...], config: SceneConfig) -> Scene:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvm_bench.demo.davis import MIN_AREA, SEQUENCES, fair_scene, voc_palette, write
+from rvm_bench.demo.davis import MIN_AREA, SEQUENCES, fair_scene, write
 from rvm_bench.demo.render import silhouette
 from rvm_bench.errors import UserError
+from rvm_bench.images import voc_palette
 
 FRAMES = 5
 

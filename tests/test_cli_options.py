@@ -1,0 +1,86 @@
+"""The options that a researcher needs: other constants, other protocols, predictions, and every task from nothing."""
+
+import json
+import shutil
+
+import pytest
+from layouts import the_run
+
+from rvm_bench.registry import task_names
+from rvm_bench.store import whole_lines
+
+
+def result_of(folder):
+    return json.loads((the_run(folder) / "result.json").read_text())
+
+
+def test_another_constant_is_another_run_and_is_marked(cli, davis_copy, tmp_path):
+    base = ("run", "--model", "pixels", "--task", "davis", "--data", davis_copy, "--out")
+    cli(*base, "official")
+    assert cli(*base, "changed", "--set", "topk=5", "--set", "radius=12")[0] == 0
+    official, changed = result_of(tmp_path / "official"), result_of(tmp_path / "changed")
+    assert official["off_protocol"] == {}
+    assert changed["off_protocol"] == {"topk": [7, 5], "radius": [20, 12]}
+    assert official["stamp"]["fingerprint"] != changed["stamp"]["fingerprint"]
+    assert "off protocol: constants differ" in cli("table", "--out", "changed")[1]
+
+
+def test_a_constant_set_to_its_own_value_changes_nothing(cli, davis_copy, tmp_path):
+    base = ("run", "--model", "pixels", "--task", "davis", "--data", davis_copy, "--out", "runs")
+    cli(*base)
+    cli(*base, "--set", "topk=7")
+    assert result_of(tmp_path / "runs")["off_protocol"] == {}
+
+
+def test_the_dino_preset_runs_and_is_marked(cli, davis_copy, tmp_path):
+    code, out, _ = cli("run", "--model", "pixels", "--task", "davis", "--data", davis_copy, "--protocol", "dino")
+    assert (code, "J&F" in out) == (0, True)
+    result = result_of(tmp_path / "runs")
+    assert result["stamp"]["task"]["protocol"]["id"] == "davis-2017-val-dino/1"
+    assert result["off_protocol"]["topk"] == [7, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "topq=5"], "did you mean topk"),
+        (["--set", "topk=many"], "expected a whole number"),
+        (["--set", "topk"], "expected name=value"),
+        (["--set", "topk=0"], "topk is 0; it must be at least 1"),
+        (["--set", "resolution=nativ"], "native"),
+        (["--protocol", "dinho"], "did you mean dino"),
+    ],
+)
+def test_a_wrong_option_is_one_line(cli, davis_copy, options, message):
+    code, _, err = cli("run", "--model", "pixels", "--task", "davis", "--data", davis_copy, *options)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_predictions_are_saved_per_task_and_model(cli, davis_copy, tmp_path):
+    base = ("run", "--model", "pixels", "--data", davis_copy, "--save-predictions", "out")
+    assert cli(*base, "--task", "davis")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "out/davis/pixels/beta").iterdir()) == [f"{t:05d}.png" for t in range(4)]
+    code, _, err = cli(*base, "--task", "jhmdb")
+    assert code == 2
+    assert "leave out --save-predictions" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", task_names())
+def test_every_task_runs_from_nothing_and_resumes_to_the_same_bytes(cli, tmp_path, task):
+    base = ("run", "--model", "pixels", "--task", task, "--data", "demo", "--out")
+    assert cli(*base, "whole")[0] == 0
+    whole = the_run(tmp_path / "whole")
+    result = json.loads((whole / "result.json").read_text())
+    low, high = result["interval"]
+    assert low <= result["score"][result["metric"]["key"]] <= high
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    broken = the_run(tmp_path / "broken")
+    first = whole_lines(broken / "records.jsonl")[0]
+    (broken / "records.jsonl").write_text(first + "\n" + first[: len(first) // 2])
+    (broken / "result.json").unlink()
+    assert cli(*base, "broken")[0] == 0
+    assert (broken / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+    assert json.loads((broken / "result.json").read_text())["score"] == result["score"]
