@@ -18,13 +18,12 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
-from propagation.sequences import VOID, MaskedVideo, read_split, refuse_or_list, verify_videos
+from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
-from rvm_bench.fingerprint import manifest_sha256
 from rvm_bench.images import read_labels, write_labels
-from rvm_bench.task import Coverage, Dataset, DataSource, Metric, Record, Task, constant
+from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
 OFFICIAL_FRAMES = {
@@ -126,8 +125,8 @@ class DavisTask(Task[DavisProtocol]):
         archive="DAVIS-2017-trainval-480p.zip",
         homepage="https://davischallenge.org/davis2017/code.html",
         licence=(
-            "DAVIS 2017 (Pont-Tuset et al., arXiv:1704.00675), taken here as for non-commercial research; the authors' "
-            "repository davis-2017 names a BSD licence. Read the home page before any other use."
+            "DAVIS 2017 (Pont-Tuset et al., arXiv:1704.00675), for non-commercial research; "
+            "read the home page before any other use."
         ),
         inside="DAVIS",
     )
@@ -139,21 +138,16 @@ class DavisTask(Task[DavisProtocol]):
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         names = read_split(data / SPLIT)
         videos, problems = _verify(data, names)
-        missing = refuse_or_list(
-            problems, len(videos), allow_missing=allow_missing, check=f"rvm-bench data check davis --data {data}"
-        )
-        files = [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))]
-        return Dataset(
-            root=data,
-            videos=tuple(videos),
-            manifest_sha256=manifest_sha256((file.relative_to(data).as_posix(), file) for file in files),
-            coverage=Coverage(
-                listed=len(names),
-                usable=len(videos),
-                official=len(OFFICIAL_FRAMES),
-                in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
-                missing=missing,
-            ),
+        return dataset_of(
+            self,
+            data,
+            videos,
+            [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))],
+            listed=len(names),
+            official=len(OFFICIAL_FRAMES),
+            in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
+            problems=problems,
+            allow_missing=allow_missing,
         )
 
     def check(self, data: Path) -> list[str]:

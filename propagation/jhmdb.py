@@ -17,12 +17,11 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import mean_pck, pose_hits
-from propagation.sequences import decode, holes, image_files, refuse_or_list
+from propagation.sequences import dataset_of, decode, holes, image_files
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
-from rvm_bench.fingerprint import manifest_sha256
-from rvm_bench.task import Coverage, Dataset, DataSource, Metric, Record, Task, constant
+from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLITS, SUFFIX, FRAMES, POSES = "splits", "_test_split1.txt", "Rename_Images", "joint_positions"
 JOINTS = 15
@@ -111,21 +110,16 @@ class JhmdbTask(Task[JhmdbProtocol]):
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         splits, names = read_splits(data)
         clips, problems = verify_clips(data, names)
-        missing = refuse_or_list(
-            problems, len(clips), allow_missing=allow_missing, check=f"rvm-bench data check jhmdb --data {data}"
-        )
-        files = [*splits, *(file for clip in clips for file in (*clip.frames, clip.poses_file))]
-        return Dataset(
-            root=data,
-            videos=tuple(clips),
-            manifest_sha256=manifest_sha256((file.relative_to(data).as_posix(), file) for file in files),
-            coverage=Coverage(
-                listed=len(names),
-                usable=len(clips),
-                official=OFFICIAL_CLIPS,
-                in_official=sum(_action(clip.name) in OFFICIAL_ACTIONS for clip in clips),
-                missing=missing,
-            ),
+        return dataset_of(
+            self,
+            data,
+            clips,
+            [*splits, *(file for clip in clips for file in (*clip.frames, clip.poses_file))],
+            listed=len(names),
+            official=OFFICIAL_CLIPS,
+            in_official=sum(_action(clip.name) in OFFICIAL_ACTIONS for clip in clips),
+            problems=problems,
+            allow_missing=allow_missing,
         )
 
     def check(self, data: Path) -> list[str]:

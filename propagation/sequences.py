@@ -1,13 +1,16 @@
 """Videos stored as a folder of frames and a folder of label masks: found, verified, and told apart if broken."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import manifest_sha256
 from rvm_bench.images import read_labels, read_rgb
+from rvm_bench.task import Coverage, Dataset, Task
 
 VOID = 255
 """Label of pixels that are not judged."""
@@ -93,16 +96,46 @@ def verify_videos(
     return videos, problems
 
 
-def refuse_or_list(problems: dict[str, list[str]], usable: int, *, allow_missing: bool, check: str) -> tuple[str, ...]:
-    """The problems as lines, where they are allowed and something is usable; else a UserError with the first one."""
-    lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
-    if lines and not (allow_missing and usable):
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+def dataset_of(
+    task: Task[Any],
+    root: Path,
+    videos: Sequence[Any],
+    files: Iterable[Path],
+    *,
+    listed: int,
+    official: int,
+    in_official: int,
+    problems: dict[str, list[str]],
+    allow_missing: bool,
+) -> Dataset:
+    """The whole videos as a data set, with the broken ones in its coverage where that is allowed.
+
+    Args:
+        files: everything that is read of the videos, in a fixed order, for the manifest.
+        listed: videos that the split names.
+        official, in_official: see `Coverage`.
+        problems: what is wrong with each of the other videos.
+
+    Raises:
+        UserError: a video is broken and `allow_missing` is false, or none is whole. It tells the first problem.
+    """
+    missing = tuple(f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong)
+    if missing and not (allow_missing and videos):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         mend = (
-            "no video is whole" if allow_missing else "--allow-missing leaves the video out and marks the score partial"
+            "no video is whole" if allow_missing else "--allow-missing leaves the video out, the score is then partial"
         )
-        raise UserError(f"{lines[0]}{more}; `{check}` lists everything; {mend}")
-    return tuple(lines)
+        raise UserError(
+            f"{missing[0]}{more}; `rvm-bench data check {task.name} --data {root}` lists everything; {mend}"
+        )
+    return Dataset(
+        root=root,
+        videos=tuple(videos),
+        manifest_sha256=manifest_sha256((file.relative_to(root).as_posix(), file) for file in files),
+        coverage=Coverage(
+            listed=listed, usable=len(videos), official=official, in_official=in_official, missing=missing
+        ),
+    )
 
 
 def image_files(folder: Path, suffix: str) -> list[Path]:

@@ -19,12 +19,11 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import confusion, mean_iou
-from propagation.sequences import VOID, MaskedVideo, read_split, refuse_or_list, verify_videos
+from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
-from rvm_bench.fingerprint import manifest_sha256
 from rvm_bench.images import read_labels
-from rvm_bench.task import Coverage, Dataset, DataSource, Metric, Record, Task, constant
+from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLIT, FRAMES, MASKS = "lists/val_videos.txt", "Images", "Annotations/Category_ids"
 OFFICIAL_VIDEOS = 50
@@ -79,21 +78,16 @@ class VipTask(Task[VipProtocol]):
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         names = read_split(data / SPLIT)
         videos, problems = self._verify(data, names)
-        missing = refuse_or_list(
-            problems, len(videos), allow_missing=allow_missing, check=f"rvm-bench data check vip --data {data}"
-        )
-        files = [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))]
-        return Dataset(
-            root=data,
-            videos=tuple(videos),
-            manifest_sha256=manifest_sha256((file.relative_to(data).as_posix(), file) for file in files),
-            coverage=Coverage(
-                listed=len(names),
-                usable=len(videos),
-                official=OFFICIAL_VIDEOS,
-                in_official=sum(OFFICIAL_NAME.fullmatch(video.name) is not None for video in videos),
-                missing=missing,
-            ),
+        return dataset_of(
+            self,
+            data,
+            videos,
+            [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))],
+            listed=len(names),
+            official=OFFICIAL_VIDEOS,
+            in_official=sum(OFFICIAL_NAME.fullmatch(video.name) is not None for video in videos),
+            problems=problems,
+            allow_missing=allow_missing,
         )
 
     def check(self, data: Path) -> list[str]:
