@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from propagation.vip import VipTask
-from rvm_bench.cli import main
 from rvm_bench.errors import UserError
 from rvm_bench.prepare import prepare, source_of
 from rvm_bench.registry import find_task
@@ -90,22 +89,14 @@ def point_to(monkeypatch, url):
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Calls `data prepare vip` in this process: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
+def prepare_vip(cli, monkeypatch):
+    """Calls `data prepare vip`, on a terminal where an answer is given: (exit code, output, standard error)."""
 
     def call(*arguments, answer=None):
         stdin = io.StringIO(answer or "")
         stdin.isatty = lambda: answer is not None
         monkeypatch.setattr(sys, "stdin", stdin)
-        monkeypatch.setattr(sys, "argv", ["rvm-bench", "data", "prepare", "vip", "--out", "data", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return cli("data", "prepare", "vip", "--out", "data", *arguments)
 
     return call
 
@@ -118,8 +109,8 @@ def visible(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_prepared_data_is_the_official_layout_checked(cli, server, tmp_path):
-    code, out, err = cli("--accept-licence")
+def test_prepared_data_is_the_official_layout_checked(prepare_vip, server, tmp_path):
+    code, out, err = prepare_vip("--accept-licence")
     assert (code, err) == (0, "")
     assert "licence: be kind" in out
     assert "data/VIP: complete" in out
@@ -130,38 +121,38 @@ def test_prepared_data_is_the_official_layout_checked(cli, server, tmp_path):
     assert record["size"] == len(server.content)
 
 
-def test_what_is_wrong_with_the_data_is_told_after_unpacking(cli, server, tmp_path):
+def test_what_is_wrong_with_the_data_is_told_after_unpacking(prepare_vip, server, tmp_path):
     server.content = packed(official(videos=3))
-    code, out, _ = cli("--accept-licence")
+    code, out, _ = prepare_vip("--accept-licence")
     assert code == 1
     assert "names 3 videos, the official split has 50" in out
 
 
-def test_without_agreement_nothing_is_downloaded(cli, server, tmp_path):
-    code, out, err = cli()
+def test_without_agreement_nothing_is_downloaded(prepare_vip, server, tmp_path):
+    code, out, err = prepare_vip()
     assert code == 2
     assert "be kind" in out
     assert "--accept-licence" in err
     assert err.count("\n") == 1
-    code, _, err = cli(answer="n\n")
+    code, _, err = prepare_vip(answer="n\n")
     assert code == 2
     assert "not agreed" in err
     assert server.requests == ()
     assert not (tmp_path / "data").exists()
 
 
-def test_on_a_terminal_a_yes_is_an_agreement(cli, server, tmp_path):
-    code, out, _ = cli(answer="y\n")
+def test_on_a_terminal_a_yes_is_an_agreement(prepare_vip, server, tmp_path):
+    code, out, _ = prepare_vip(answer="y\n")
     assert code == 0
     assert "Do you agree" in out
     assert (tmp_path / "data/VIP" / SPLIT).exists()
 
 
-def test_an_existing_copy_is_left_as_it_is_and_checked(cli, server, tmp_path):
-    cli("--accept-licence")
+def test_an_existing_copy_is_left_as_it_is_and_checked(prepare_vip, server, tmp_path):
+    prepare_vip("--accept-licence")
     lost = tmp_path / "data/VIP/Images/videos9/000000000001.jpg"
     lost.unlink()
-    code, out, _ = cli()
+    code, out, _ = prepare_vip()
     assert code == 1
     assert "data/VIP is there already and is left as it is" in out
     assert "videos9: data/VIP/Images/videos9 is missing or empty" in out
@@ -170,39 +161,39 @@ def test_an_existing_copy_is_left_as_it_is_and_checked(cli, server, tmp_path):
         prepare(VipTask(), tmp_path / "data")
 
 
-def test_a_broken_download_goes_on_where_it_stopped(cli, server, tmp_path):
+def test_a_broken_download_goes_on_where_it_stopped(prepare_vip, server, tmp_path):
     server.content = packed(official() | {"other.bin": bytes(1 << 20)})
     server.cut = 300_000
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "run the same command again to go on" in err
     assert err.count("\n") == 1
     kept = (tmp_path / "data/VIP.zip.part").stat().st_size
     assert 0 < kept <= 300_000
-    assert cli("--accept-licence")[0] == 0
+    assert prepare_vip("--accept-licence")[0] == 0
     assert server.requests == (None, f"bytes={kept}-")
 
 
-def test_an_archive_put_there_by_hand_is_used(cli, server, tmp_path):
+def test_an_archive_put_there_by_hand_is_used(prepare_vip, server, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/VIP.zip").write_bytes(server.content)
-    assert cli("--accept-licence")[0] == 0
+    assert prepare_vip("--accept-licence")[0] == 0
     assert server.requests == ()
 
 
-def test_an_archive_that_changed_since_the_first_download_is_refused(cli, server, tmp_path):
-    cli("--accept-licence")
+def test_an_archive_that_changed_since_the_first_download_is_refused(prepare_vip, server, tmp_path):
+    prepare_vip("--accept-licence")
     (tmp_path / "data/VIP").rename(tmp_path / "moved")
     (tmp_path / "data/VIP.zip").write_bytes(packed(official(videos=2)))
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "VIP.zip has sha256" in err
     assert not (tmp_path / "data/VIP").exists()
 
 
-def test_offline_says_where_to_get_the_data_and_where_to_put_it(cli, monkeypatch):
+def test_offline_says_where_to_get_the_data_and_where_to_put_it(prepare_vip, monkeypatch):
     point_to(monkeypatch, "http://127.0.0.1:9/VIP.zip")
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert err.count("\n") == 1
     for part in ("cannot download", "ConnectionError", "https://home.example", "data/VIP.zip", "data/VIP\n"):
@@ -212,22 +203,22 @@ def test_offline_says_where_to_get_the_data_and_where_to_put_it(cli, monkeypatch
 @pytest.mark.parametrize(
     ("free", "message"), [(10, "needs 0.00 GB in data"), (1 << 40, None)], ids=["a full disk", "an empty one"]
 )
-def test_a_disk_that_is_too_small_is_told_before_the_download(cli, server, tmp_path, monkeypatch, free, message):
+def test_a_disk_that_is_too_small_is_told_before_downloading(prepare_vip, server, tmp_path, monkeypatch, free, message):
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr("rvm_bench.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, free))
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == (2 if message else 0)
     if message:
         assert message in err
         assert not (tmp_path / "data/VIP.zip.part").exists()
 
 
-def test_a_disk_that_fills_up_before_unpacking_is_told(cli, server, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_before_unpacking_is_told(prepare_vip, server, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/VIP.zip").write_bytes(server.content)
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr("rvm_bench.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, 1000))
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "unpacking VIP.zip needs" in err
     assert visible(tmp_path / "data") == ["VIP.zip", "VIP.zip.json"]
@@ -252,10 +243,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_an_archive_that_reaches_outside_is_refused_whole(cli, server, tmp_path, kind):
+def test_an_archive_that_reaches_outside_is_refused_whole(prepare_vip, server, tmp_path, kind):
     files, message = HOSTILE[kind]
     server.content = packed(official(videos=1) | files)
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
@@ -271,30 +262,30 @@ def damaged(content):
 
 
 @pytest.mark.parametrize("harm", [damaged, lambda content: content[:5000], lambda content: b"<html>sorry</html>"])
-def test_a_damaged_archive_leaves_no_half_copy(cli, server, tmp_path, harm):
+def test_a_damaged_archive_leaves_no_half_copy(prepare_vip, server, tmp_path, harm):
     server.content = harm(server.content)
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "VIP.zip is damaged" in err
     assert err.count("\n") == 1
     assert visible(tmp_path / "data") == ["VIP.zip", "VIP.zip.json"]
 
 
-def test_an_archive_of_something_else_is_told(cli, server, tmp_path):
+def test_an_archive_of_something_else_is_told(prepare_vip, server, tmp_path):
     server.content = packed({"VIP": b"x", "VIP_Fine/lists/val_videos.txt": b"x", "readme.txt": b"x"})
-    code, _, err = cli("--accept-licence")
+    code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "holds VIP, VIP_Fine, readme.txt, expected a folder VIP" in err
 
 
-def test_what_archivers_leave_and_what_a_kill_left_is_not_in_the_copy(cli, server, tmp_path):
+def test_what_archivers_leave_and_what_a_kill_left_is_not_in_the_copy(prepare_vip, server, tmp_path):
     server.content = packed(
         official() | {"__MACOSX/VIP/._lists": b"x", "VIP/.DS_Store": b"x", "VIP/Images/": b"", "other/file": b"x"}
     )
     left = tmp_path / "data/.VIP.unfinished/Images"
     left.mkdir(parents=True)
     (left / "half.jpg").write_bytes(b"x")
-    assert cli("--accept-licence")[0] == 0
+    assert prepare_vip("--accept-licence")[0] == 0
     assert {f"VIP/{name}" for name in contents(tmp_path / "data/VIP")} == official().keys()
     assert visible(tmp_path / "data") == ["VIP", "VIP.zip", "VIP.zip.json"]
 
