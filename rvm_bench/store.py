@@ -168,9 +168,12 @@ def shard_of(videos: Sequence[Any], shard: Shard) -> list[Any]:
 
 def whole_lines(file: Path) -> list[str]:
     """The finished lines of a file (none where there is no file); a last line without its end is left out."""
-    if not file.exists():
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        # Not "if exists": another shard that finishes may merge this file away in between.
         return []
-    return [line.decode() for line in file.read_bytes().split(b"\n")[:-1]]
+    return [line.decode() for line in content.split(b"\n")[:-1]]
 
 
 def cut_torn_line(file: IO[bytes]) -> None:

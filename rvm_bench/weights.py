@@ -91,8 +91,10 @@ def _check_size(path: Path, released: WeightsFile) -> None:
     size = path.stat().st_size
     most = released.size_bytes * (1 if released.size_exact else 1 + CONTAINER_OVERHEAD)
     if not released.size_bytes <= size <= most:
-        path.unlink()
+        # Put aside, not deleted: where the expected size is our own estimate, the file may be right.
+        aside = path.with_name(f"{released.filename}.unexpected")
+        path.replace(aside)
         raise UserError(
             f"{released.url} has {size} bytes, expected {'' if released.size_exact else 'about '}"
-            f"{released.size_bytes}; the file was deleted: fetch again, or get it by hand and give --weights PATH"
+            f"{released.size_bytes}; it is kept as {aside}: fetch again, or give --weights {aside} if you trust it"
         )

@@ -100,6 +100,7 @@ def test_a_file_of_the_wrong_size_is_refused(server):
     with pytest.raises(UserError, match="expected about 2048000"):
         fetch(card(server, size_bytes=2 * len(CONTENT)))
     assert not (cache_folder() / "model.npz").exists()
+    assert (cache_folder() / "model.npz.unexpected").read_bytes() == CONTENT
 
 
 def test_another_hash_than_the_published_one_is_refused(server):
