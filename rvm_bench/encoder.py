@@ -9,16 +9,20 @@ Shape letters: T frames of a video, N frames of a batch, B clips, H W pixels, h 
 """
 
 import abc
+import copy
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rvm_bench.card import EncoderCard
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, unknown_name
+
+TAPS = ("propagation", "readout")
+"""The task families, each of which may read another layer of a model."""
 
 
 class VideoLike(Protocol):
@@ -40,12 +44,14 @@ class Encoder(abc.ABC):
             bits of the features, so it is part of a run's fingerprint.
         weights: provenance of the weights: {"kind": "file" | "random" | "package" | "none", "sha256": ..., ...}.
         options: what was chosen on loading beyond the card (rules, seeds), for the stamp and the fingerprint.
+        tap: the task family whose layer is read, one of `TAPS`; `at` changes it. A model with one layer for all ignores it.
     """
 
     card: EncoderCard
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
     chunk: int = 4
+    tap: str = "propagation"
     weights: dict[str, Any]
     options: dict[str, Any]
 
@@ -63,18 +69,21 @@ class Encoder(abc.ABC):
         Memory is bounded by the chunk (and the model's own state), never by the length of the video.
         """
 
-    def encode(self, video: np.ndarray | Tensor) -> np.ndarray:
+    def encode(self, video: np.ndarray | Tensor, tap: str | None = None) -> np.ndarray:
         """One feature map per frame of a whole video.
 
         Args:
             video: uint8 [T, H, W, 3] RGB, any length, H and W at least one patch.
+            tap: "propagation" or "readout": the layer that this task family reads; None keeps the encoder's own.
 
         Returns:
             float32 [T, h, w, D] with (h, w) = (H // patch, W // patch), row-major over the image.
 
         Raises:
-            UserError: the video is not uint8 [T, H, W, 3], or smaller than a patch.
+            UserError: the video is not uint8 [T, H, W, 3], or smaller than a patch; or an unknown tap.
         """
+        if tap not in (None, self.tap):
+            return self.at(tap).encode(video)
         array = video.cpu().numpy() if isinstance(video, Tensor) else np.asarray(video)
         check_video(array.shape, array.dtype, self.card)
         maps = np.empty((len(array), *self.grid(*array.shape[1:3]), self.card.width), np.float32)
@@ -83,6 +92,14 @@ class Encoder(abc.ABC):
             maps[done : done + len(features)] = features.cpu().numpy()
             done += len(features)
         return maps
+
+    def at(self, tap: str) -> Self:
+        """The same encoder, sharing its weights, reading the layer of another task family."""
+        if tap not in TAPS:
+            raise unknown_name("tap", tap, TAPS)
+        other = copy.copy(self)
+        other.tap = tap
+        return other
 
     def grid(self, height_px: int, width_px: int) -> tuple[int, int]:
         """Rows and columns of the feature map of a frame of this size."""
@@ -110,6 +127,7 @@ class Encoder(abc.ABC):
             "weights": {"kind": self.weights.get("kind", "package" if sha256 else "none"), "sha256": sha256},
             "dtype": str(self.dtype).removeprefix("torch."),
             "chunk": self.chunk,
+            "tap": self.tap,
             "options": self.options,
         }
 

@@ -79,6 +79,7 @@ def evaluate(
     """
     encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder.to(encoder.device)
     task = find_task(task) if isinstance(task, str) else task
+    encoder = encoder.at(task.tap)
     if not 1 <= shard[0] <= shard[1]:
         raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)

@@ -160,6 +160,7 @@ class Task(abc.ABC, Generic[P]):
         folder: name of the data folder inside a data root.
         demo_folder: the same for demo data; "" where they are the same.
         metric: the headline number.
+        tap: which layer of a model it reads, one of `encoder.TAPS`.
         presets: other protocols of the same task by name, each made by a call.
         source: where the data can be downloaded; None where a plain download does not give it.
         protocol: every constant; the official ones unless it was replaced.
@@ -170,6 +171,7 @@ class Task(abc.ABC, Generic[P]):
     folder: ClassVar[str]
     demo_folder: ClassVar[str] = ""
     metric: ClassVar[Metric]
+    tap: ClassVar[str] = "propagation"
     presets: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     source: ClassVar[DataSource | None] = None
     protocol: P

@@ -177,7 +177,7 @@ def _say_plan(
     from rvm_bench.store import RunFolder
 
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
-    run = RunFolder(out, describe_run(encoder, task, dataset), create=False)
+    run = RunFolder(out, describe_run(encoder.at(task.tap), task, dataset), create=False)
     done = len(run.lines())
     seconds = task.estimate_seconds(encoder, dataset) * (1 - done / len(dataset.videos))
     coverage = dataset.coverage
