@@ -1,1 +1,1 @@
-"""Backbones to compare with. `models` lists their cards without importing anything heavy; each family is one file."""
+"""Backbones to compare with: one configurable ViT, and one file per family that says what tells it from the others."""

@@ -11,19 +11,21 @@ class WeightsFile:
     """A released checkpoint: where it is, how large it should be, and under which terms.
 
     Attributes:
-        url: plain URL that answers with the file.
+        url: plain URL that answers with the file; "" where there is none, and `by_hand` says how to get it.
         filename: name in the cache.
         size_bytes: expected size; where `size_exact` is false it is the size of the arrays, and the file may exceed it
-            by the headers of its container (at most 1 %).
+            by the headers of its container (at most 1 %). 0 where it is not known.
         size_exact: whether `size_bytes` is the exact size of the file.
+        by_hand: how a person gets the file where no plain URL gives it, as a sentence.
         sha256: published hash, or None where none is published (then the first download's hash is recorded).
         licence: terms of the weights.
     """
 
-    url: str
     filename: str
-    size_bytes: int
     licence: str
+    url: str = ""
+    by_hand: str = ""
+    size_bytes: int = 0
     size_exact: bool = False
     sha256: str | None = None
 
@@ -45,6 +47,7 @@ class EncoderCard:
         licence: terms of the weights (and code, where they differ).
         source: where the model comes from.
         weights: its released checkpoint; None where there is none to fetch.
+        published: the paper's name of its row in Tables 1 and 2; "" where the paper has none.
         note: anything a user of the numbers should know.
     """
 
@@ -61,6 +64,7 @@ class EncoderCard:
     licence: str = ""
     source: str = ""
     weights: WeightsFile | None = None
+    published: str = ""
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -40,16 +40,18 @@ class Encoder(abc.ABC):
     Attributes:
         card: what the model says about itself.
         device, dtype: where and in which precision it computes. Features leave as float32 whatever the dtype.
+        pixel_dtype: dtype in which frames reach the network; None: that of the encoder.
         chunk: frames that go through the network together; more memory for less overhead. It may change the last
             bits of the features, so it is part of a run's fingerprint.
         weights: provenance of the weights: {"kind": "file" | "random" | "package" | "none", "sha256": ..., ...}.
         options: what was chosen on loading beyond the card (rules, seeds), for the stamp and the fingerprint.
-        tap: the task family whose layer is read, one of `TAPS`; `at` changes it. A model with one layer for all ignores it.
+        tap: the task family whose layer is read, one of `TAPS`; `at` changes it. Most models have one layer for all.
     """
 
     card: EncoderCard
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
+    pixel_dtype: torch.dtype | None = None
     chunk: int = 4
     tap: str = "propagation"
     weights: dict[str, Any]
@@ -132,13 +134,15 @@ class Encoder(abc.ABC):
         }
 
     def prepare(self, frames: np.ndarray) -> Tensor:
-        """uint8 [n, H, W, 3] -> normalised [n, 3, H, W] in the encoder's dtype on its device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        """uint8 [n, H, W, 3] -> normalised [n, 3, H, W] on the encoder's device, in `pixel_dtype` or else its dtype."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         mean, std = (
             torch.tensor(values, device=self.device).view(3, 1, 1)
             for values in (self.card.pixel_mean, self.card.pixel_std)
         )
-        return ((pixels.float() / 255 - mean) / std).to(self.dtype)
+        if mean.any() or (std != 1).any():
+            pixels.sub_(mean).div_(std)
+        return pixels.to(self.pixel_dtype or self.dtype)
 
     def _modules_held(self) -> list[nn.Module]:
         return [value for value in vars(self).values() if isinstance(value, nn.Module)]

@@ -8,21 +8,25 @@ _HERE = Path(__file__).resolve().parent
 FOLDER = next(folder for folder in (_HERE / "published", _HERE.parent / "results" / "published") if folder.is_dir())
 
 
-def published_score(model: str, task: str) -> float | None:
-    """What Table 1 or 2 of the paper prints for a model and a task, in the task's unit; None where it prints nothing.
+def published_row(row: str) -> dict[str, str]:
+    """What Table 1 or 2 of the paper prints in a row, by column, and in which "table"; empty where there is no row.
 
     Args:
-        model: a card's name; the paper's "RVM-L" is our "rvm-l".
-        task: a task's name, as in the tables' header.
+        row: a card's `published`, the model's name as the paper prints it.
     """
-    row = _rows().get(model.lower(), {})
-    return float(row[task]) if row.get(task) else None
+    return _rows().get(row, {})
+
+
+def published_score(row: str, task: str) -> float | None:
+    """The number of one task in a row, in the task's unit; None where the paper prints nothing."""
+    text = published_row(row).get(task)
+    return float(text) if text else None
 
 
 @cache
 def _rows() -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
-    for name in ("table2.csv", "table1.csv"):
-        with (FOLDER / name).open(newline="") as file:
-            rows |= {row["model"].lower(): row for row in csv.DictReader(file)}
+    for table in ("Table 2", "Table 1"):
+        with (FOLDER / f"{table.lower().replace(' ', '')}.csv").open(newline="") as file:
+            rows |= {row["model"]: row | {"table": table} for row in csv.DictReader(file)}
     return rows

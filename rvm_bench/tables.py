@@ -35,6 +35,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
             "own split": not result["official_split"],
         }
         stamp = result["stamp"]
+        published = stamp["encoder"]["card"].get("published", "")
         rows.append(
             {
                 "task": result["task"],
@@ -45,7 +46,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
                 "low": low,
                 "high": high,
                 "floor": result["score"].get(result["metric"]["floor"]),
-                "paper": None if any(flags.values()) else published_score(result["model"], result["task"]),
+                "paper": None if any(flags.values()) else published_score(published, result["task"]),
                 "videos": result["videos"],
                 "frames": result["frames"],
                 "dtype": stamp["encoder"]["dtype"],

@@ -10,6 +10,7 @@ from typing import Any
 from rvm_bench.card import EncoderCard, WeightsFile
 from rvm_bench.download import check_hash, download, record_of
 from rvm_bench.errors import UserError
+from rvm_bench.published import published_row
 from rvm_bench.store import read_json
 
 CONTAINER_OVERHEAD = 0.01
@@ -31,16 +32,19 @@ def cached_file(card: EncoderCard) -> Path:
     released = released_file(card)
     path = cache_folder() / released.filename
     if not path.exists():
+        get = f"run `rvm-bench weights fetch {card.name}`" if released.url else _by_hand(released, path)
         raise UserError(
-            f"the weights of {card.name} are not in {path.parent}; run `rvm-bench weights fetch {card.name}`, "
-            "or give --weights PATH (or --weights random)"
+            f"the weights of {card.name} are not in {path.parent}; {get}, or give --weights PATH (or --weights random)"
         )
     return path
 
 
 def released_file(card: EncoderCard) -> WeightsFile:
     if card.weights is None:
-        raise UserError(f"{card.name} has no released checkpoint to fetch; give --weights PATH or --weights random")
+        reason = f" ({card.note})" if card.note else ""
+        raise UserError(
+            f"{card.name} has no released checkpoint to fetch{reason}; give --weights PATH or --weights random"
+        )
     return card.weights
 
 
@@ -50,10 +54,13 @@ def fetch(card: EncoderCard) -> Path:
     A file that is already there is verified again and not downloaded.
 
     Raises:
-        UserError: the server cannot be reached, or the file has another size or hash than it should have.
+        UserError: the server cannot be reached, the file has another size or hash than it should have, or a person
+            must get it (and it is told how).
     """
     released = released_file(card)
     path = cache_folder() / released.filename
+    if not path.exists() and not released.url:
+        raise UserError(f"the weights of {card.name} cannot be fetched by a plain URL: {_by_hand(released, path)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         part = path.with_name(path.name + ".part")
@@ -68,26 +75,48 @@ def fetch(card: EncoderCard) -> Path:
 
 
 def info(card: EncoderCard) -> dict[str, Any]:
-    """What is known of a model's checkpoint: source, licence, size, hash, and where it is."""
+    """What is known of a model and its checkpoint: source, licence, size, hash, where it is, and the paper's row."""
     released = card.weights
+    row = published_row(card.published)
+    facts: dict[str, Any] = {"model": card.name, "source": card.source}
     if released is None:
-        return {"model": card.name, "weights": "none released", "licence": card.licence, "note": card.note}
-    path = cache_folder() / released.filename
-    recorded = read_json(record_of(path)) if record_of(path).exists() else {}
-    return {
-        "model": card.name,
-        "url": released.url,
-        "licence": released.licence,
-        "size": f"{'' if released.size_exact else 'about '}{released.size_bytes / 1e6:.1f} MB",
-        "published sha256": released.sha256 or "none published",
-        "recorded sha256": recorded.get("sha256", "not fetched yet"),
-        "cached": str(path) if path.exists() else f"no; rvm-bench weights fetch {card.name}",
-        "by hand": f"put the file at {path}, or give --weights PATH",
+        facts |= {"weights": "none released", "licence": card.licence}
+    else:
+        path = cache_folder() / released.filename
+        recorded = read_json(record_of(path)) if record_of(path).exists() else {}
+        about = "" if released.size_exact else "about "
+        missing = f"no; rvm-bench weights fetch {card.name}" if released.url else "no"
+        facts |= {
+            "url": released.url or "none; see by hand",
+            "licence": released.licence + (" - no commercial use" if "NC" in released.licence else ""),
+            "size": f"{about}{_readable(released.size_bytes)}" if released.size_bytes else "not published",
+            "published sha256": released.sha256 or "none published",
+            "recorded sha256": recorded.get("sha256", "not fetched yet" if released.url else "not here yet"),
+            "cached": str(path) if path.exists() else missing,
+            "by hand": _by_hand(released, path),
+        }
+    taps = card.taps if len(set(card.taps.values())) > 1 else {"every task": layer for layer in card.taps.values()}
+    scores = ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in ("model", "table", "params_m"))
+    return facts | {
+        "parameters": f"{card.params_m:g} M" if card.params_m else "",
+        "taps": "; ".join(f"{family}: {layer}" for family, layer in taps.items()),
+        "paper": f"{row['table']}, row {card.published!r}: {scores}" if row else "",
         "note": card.note,
     }
 
 
+def _by_hand(released: WeightsFile, path: Path) -> str:
+    """How a person gets the file, and where it then belongs."""
+    return f"{released.by_hand or 'download ' + released.url} and put it at {path}"
+
+
+def _readable(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
 def _check_size(path: Path, released: WeightsFile) -> None:
+    if not released.size_bytes:
+        return
     size = path.stat().st_size
     most = released.size_bytes * (1 if released.size_exact else 1 + CONTAINER_OVERHEAD)
     if not released.size_bytes <= size <= most:

@@ -28,6 +28,7 @@ def _released(name: str, width: int, params_m: float, filename: str, size_bytes:
             weights=WeightsFile(
                 url=f"{CHECKPOINTS}/{filename}", filename=filename, size_bytes=size_bytes, licence=LICENCE
             ),
+            published=name.upper(),
             note=note,
         ),
         builder=BUILDER,

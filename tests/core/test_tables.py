@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rvm_bench.published import published_score
+from rvm_bench.published import published_row, published_score
 from rvm_bench.tables import as_csv, as_markdown, as_text, run_rows
 
 
@@ -22,7 +22,12 @@ def result(model="rvm-l", score=65.4321, **changes):
         "partial": False,
         "official_split": True,
         "random_weights": False,
-        "stamp": {"encoder": {"dtype": "float32"}, "wall_s": 1.5, "finished": "2026-01-01", "fingerprint": "0" * 64},
+        "stamp": {
+            "encoder": {"dtype": "float32", "card": {"published": "RVM-L"}},
+            "wall_s": 1.5,
+            "finished": "2026-01-01",
+            "fingerprint": "0" * 64,
+        },
     } | changes
 
 
@@ -37,11 +42,12 @@ def rows(tmp_path):
     return make
 
 
-def test_the_published_tables_are_read_by_our_names():
-    assert published_score("rvm-l", "davis") == 66.0
-    assert published_score("rvm-s", "vip") == 35.9
-    assert published_score("4ds-l", "davis") is None
-    assert published_score("pixels", "davis") is None
+def test_the_published_tables_are_read_by_the_papers_names():
+    assert published_score("RVM-L", "davis") == 66.0
+    assert published_score("RVM-S", "vip") == 35.9
+    assert published_score("4DS-L", "davis") is None
+    assert published_score("", "davis") is None
+    assert published_row("4DS-B (dist from e)")["table"] == "Table 2"
 
 
 def test_the_best_comes_first_and_lower_is_better_turns_the_order(rows):

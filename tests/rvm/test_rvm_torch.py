@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from rvm_bench import load_encoder, rvm
+from rvm_bench.dense import DenseGelu
 from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint, masking, models
 from rvm_bench.rvm.torch import positions
 from rvm_bench.rvm.torch.encoder import build
-from rvm_bench.rvm.torch.layers import DenseGelu
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILE = GOLDEN / "rvm_tiny_params.npz"
@@ -297,11 +297,12 @@ def test_random_weights_are_untrained_by_name_and_depend_on_the_seed():
     assert first.weights_sha256() != other.weights_sha256()
 
 
-def test_weights_are_asked_for_and_random_ones_need_a_size():
+def test_weights_are_asked_for_and_a_bare_family_has_the_smallest_random_ones():
     with pytest.raises(UserError, match="rvm-l needs weights"):
         build(models.RVM_L.card)
-    with pytest.raises(UserError, match="rvm has no size of its own"):
-        build(models.RVM.card, "random")
+    smallest = build(models.RVM.card, "random")
+    assert smallest.weights["size"] == "rvm-s"
+    assert smallest.card.width == models.RVM_S.card.width
     with pytest.raises(UserError, match="unknown dtype 'float16'"):
         build(models.RVM_TINY.card, "random", dtype="float16")
 

@@ -8,19 +8,19 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rvm_bench.card import EncoderCard
+from rvm_bench.dense import set_matmul_dtype
 from rvm_bench.encoder import RecurrentEncoder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.checkpoint import RVMConfig
-from rvm_bench.rvm.torch.layers import set_matmul_dtype
 from rvm_bench.rvm.torch.model import RVM
 from rvm_bench.rvm.torch.weights import from_arrays
 
+SMALLEST = "rvm-s"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -31,6 +31,8 @@ class RVMEncoder(RecurrentEncoder):
     the state stay float32, close to the released JAX model's own policy (features within 2e-2 of float32). On a CPU
     without native bfloat16 it is several times slower than float32.
     """
+
+    pixel_dtype = torch.float32
 
     def __init__(self, card: EncoderCard, model: RVM, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -53,10 +55,6 @@ class RVMEncoder(RecurrentEncoder):
         features, following = self.model(frames[None], state)
         return self._maps(features[0], frames), following
 
-    def prepare(self, frames: np.ndarray) -> Tensor:
-        """uint8 [n, H, W, 3] -> float32 [n, 3, H, W] in [0, 1], in any dtype of the encoder."""
-        return torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-
     def _maps(self, features: Tensor, frames: Tensor) -> Tensor:
         """[n, 1 + h*w, D] -> [n, h, w, D], without CLS."""
         return features[:, 1:].unflatten(1, self.grid(*frames.shape[-2:]))
@@ -73,7 +71,8 @@ def build(
 
     Args:
         card: a named size, or the generic `rvm`, whose card is filled from the file.
-        weights: path of an official `.npz`, or "random" for untrained weights of the card's size.
+        weights: path of an official `.npz`, or "random" for untrained weights of the card's size (of the smallest
+            released one, where the card has none).
         dtype: "float32" (the reference) or "bfloat16".
         seed: of random weights.
 
@@ -86,9 +85,8 @@ def build(
         raise UserError(f"{card.name} needs weights: the path of an official .npz, or 'random' for an untrained model")
 
     if weights == "random":
-        if named is None:
-            raise UserError(f"{card.name} has no size of its own; random weights come in {', '.join(checkpoint.SIZES)}")
-        arrays, origin = checkpoint.random_arrays(named, seed), {"kind": "random", "seed": seed}
+        arrays = checkpoint.random_arrays(named or checkpoint.SIZES[SMALLEST], seed)
+        origin = {"kind": "random", "seed": seed} | ({} if named else {"size": SMALLEST})
         model = from_arrays(arrays, "random weights")
     else:
         path = Path(weights)

@@ -1,59 +1,15 @@
 """The layers that the frame encoder, the recurrent core and the decoder share.
 
-All residual streams, norms and gates are float32. `Dense` is the one layer that may compute in bfloat16: it casts its
-input to the dtype of its own weight, so the precision of a model is the precision of its Dense weights.
+All residual streams, norms and gates are float32; only the weights of `Dense` may be bfloat16, and then their products.
 
 Shape letters: B batch, N tokens (queries), M tokens (keys), D width, H heads.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GELU_ROWS = 64  # 64 x 1536 floats fit in a second-level cache
-
-
-class Dense(nn.Linear):
-    """A linear layer that computes, and answers, in the dtype of its weight."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.on_fast_path():
-            return F.linear(input, self.weight).add_(self.bias)
-        return F.linear(input.to(self.weight.dtype), self.weight, self.bias)
-
-    def add_to(self, stream: Tensor, input: Tensor) -> Tensor:
-        """stream + self(input), float32. The stream may be overwritten, so nothing else may hold it."""
-        if self.on_fast_path():
-            stream.view(-1, stream.shape[-1]).addmm_(input.view(-1, input.shape[-1]), self.weight.t())
-            return stream.add_(self.bias)
-        return stream + self(input)
-
-    def on_fast_path(self) -> bool:
-        """Float32 inference on a CPU, where memory traffic is what remains to be saved.
-
-        There torch's own bias costs more than an addition in place: it first writes the bias over the whole output.
-        """
-        return not torch.is_grad_enabled() and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
-
-
-class DenseGelu(Dense):
-    """A linear layer and a tanh GELU. The released torch port's erf GELU is 8.5e-4 off the JAX model.
-
-    torch's own CPU kernel is slower than the same formula, x sigmoid(2c (x + 0.044715 x^3)) with c = sqrt(2 / pi), over
-    rows that stay in the cache (`python benchmarks/rvm_forward.py`).
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.on_fast_path():
-            return F.gelu(super().forward(input), approximate="tanh")
-        hidden = F.linear(input, self.weight)
-        scale = torch.tensor(2 * math.sqrt(2 / math.pi))
-        for rows in hidden.view(-1, hidden.shape[-1]).split(GELU_ROWS):
-            rows.add_(self.bias)
-            rows.mul_(torch.addcmul(scale, rows, rows, value=0.044715 * float(scale)).mul_(rows).sigmoid_())
-        return hidden
+from rvm_bench.dense import Dense, DenseGelu
 
 
 class Mlp(nn.Module):
@@ -159,10 +115,3 @@ class CrossTransformer(nn.Module):
         for block, (key, value) in zip(self.blocks, keys_values.permute(2, 3, 0, 4, 1, 5), strict=True):
             x = block(x, key, value)
         return self.output_norm(x)
-
-
-def set_matmul_dtype(module: nn.Module, dtype: torch.dtype) -> None:
-    """Puts the weights of every Dense layer inside in `dtype`; all else stays float32."""
-    for layer in module.modules():
-        if isinstance(layer, Dense):
-            layer.to(dtype)
