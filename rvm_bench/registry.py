@@ -1,9 +1,16 @@
-"""Models and tasks by name: entry points, `module:factory`, or a file. Nothing is imported until it is asked for.
+"""Models and tasks by name: entry points, `source:reference`, `module:factory`, or a file.
 
-A model is what an entry point of the group `rvm_bench.models` names: a `card.Model`, or any callable that returns an
-`Encoder`. A task is a class that an entry point of the group `rvm_bench.tasks` names. Ours are declared likewise.
+Nothing is imported until it is asked for. Three groups of entry points, in which ours are declared like anyone's:
+
+    rvm_bench.models    name -> a `card.Model`, or any callable that returns an `Encoder`
+    rvm_bench.sources   name -> a callable (reference, ...) -> `Encoder`; `hf` makes `hf:facebook/dinov2-small` a model
+    rvm_bench.tasks     name -> a `Task` class
+
+A source is called with what follows its name and the first colon (any text: a repository, a path), and by keyword with
+those arguments of `load_encoder` that its signature has: `weights`, `device`, `dtype`, and options of its own.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -33,13 +40,19 @@ def find_model(name: str) -> Callable[..., Any]:
     """What builds a model: its `card.Model`, or the plug-in's factory.
 
     Args:
-        name: a registered name, "package.module:factory", "path/to/file.py:factory", or a checkpoint in RVM's format
-            ("path/to/file.npz").
+        name: a registered name, "source:reference" of a registered source, "package.module:factory",
+            "path/to/file.py:factory", or a checkpoint in RVM's format ("path/to/file.npz").
 
     Raises:
         UserError: unknown name (the nearest are offered), or a plug-in that cannot be imported.
     """
-    if ":" in name:
+    prefix, colon, reference = name.partition(":")
+    sources = _entries("sources")
+    if colon and prefix in sources:
+        if not reference:
+            raise UserError(f"--model {name} names nothing; expected {prefix}:NAME, e.g. a repository or a folder")
+        return functools.partial(_load(sources[prefix]), reference)
+    if colon:
         return _import_plugin(name)
     entries = _entries("models")
     if name.endswith(".npz"):
@@ -176,7 +189,8 @@ def _import_plugin(name: str) -> Callable[..., Any]:
             module = importlib.import_module(place)
         except ModuleNotFoundError as error:
             raise UserError(
-                f"cannot import {place!r} for --model {name}: {error}; is it installed, or here?"
+                f"cannot import {place!r} for --model {name}: {error}; is it installed, or here? "
+                f"(sources of models: {', '.join(sorted(_entries('sources')))})"
             ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):

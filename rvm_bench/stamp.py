@@ -12,7 +12,7 @@ from typing import Any
 
 import rvm_bench
 
-STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow")
+STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors")
 
 
 def code_version() -> dict[str, Any]:
@@ -77,8 +77,8 @@ def _version(name: str) -> str | None:
 
 
 def _plugins() -> dict[str, str]:
-    """Installed distributions, other than this one, that declare models or tasks."""
-    groups = {"rvm_bench.models", "rvm_bench.tasks"}
+    """Installed distributions, other than this one, that declare models, sources of models, or tasks."""
+    groups = {"rvm_bench.models", "rvm_bench.sources", "rvm_bench.tasks"}
     return {
         d.name: d.version
         for d in distributions()

@@ -1,6 +1,7 @@
 """Models by name, by module, by file, by checkpoint; every mistake in one line."""
 
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -28,6 +29,11 @@ def with_options(weights=None, device="cpu", scale=1):
 
 def not_an_encoder():
     return 3
+
+def from_zoo(reference, *, weights=None, device="cpu", scale=1):
+    encoder = Mine()
+    encoder.options = {"reference": reference, "weights": weights, "device": device, "scale": scale}
+    return encoder
 """
 
 
@@ -57,6 +63,45 @@ def test_a_factory_gets_the_arguments_that_it_takes(plugin):
     encoder = rvm_bench.load_encoder("my_backbone:with_options", weights="w.pth", device="cpu", scale=3, chunk=7)
     assert encoder.options == {"weights": "w.pth", "device": "cpu", "scale": 3}
     assert encoder.chunk == 7
+
+
+@pytest.fixture
+def zoo(plugin, monkeypatch):
+    """A source that another package registers."""
+    import rvm_bench.registry as registry
+
+    entry = EntryPoint("zoo", "my_backbone:from_zoo", "rvm_bench.sources")
+    known = registry.entry_points
+    monkeypatch.syspath_prepend(plugin.parent)
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [*known(group=group), *([entry] if group == entry.group else [])]
+    )
+
+
+@pytest.mark.parametrize("reference", ["owner/name", "/an/absolute/path", "a:colon", "file.py:build", "./x.npz/y"])
+def test_anyone_may_register_a_source_of_models(zoo, reference):
+    encoder = rvm_bench.load_encoder(f"zoo:{reference}", weights="random", device="cpu", scale=3)
+    assert encoder.options == {"reference": reference, "weights": "random", "device": "cpu", "scale": 3}
+
+
+def test_what_is_no_registered_source_is_still_a_module_or_a_file(zoo):
+    assert rvm_bench.load_encoder("my_backbone:build").card.name == "mine"
+    assert rvm_bench.load_encoder("my_backbone.py:build").card.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("zoo:", {}, "--model zoo: names nothing; expected zoo:NAME"),
+        ("zoo:x", {"scal": 2}, "unknown option of zoo:x 'scal'; did you mean scale"),
+        ("zoo:x", {"dtype": "bfloat16"}, "zoo:x takes no argument 'dtype'"),
+        ("zoos:x", {}, r"cannot import 'zoos'.*sources of models: hf, timm, zoo"),
+    ],
+)
+def test_a_mistake_with_a_source_is_one_line(zoo, name, options, message):
+    with pytest.raises(UserError, match=message) as error:
+        rvm_bench.load_encoder(name, **options)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
