@@ -164,6 +164,14 @@ def _check_options(factory: Callable[..., Any], name: str, options: dict[str, An
     for option in options:
         if option not in parameters:
             raise unknown_name(f"option of {name}", option, set(parameters) - {"card"})
+    given = {"card", *options} if isinstance(factory, Model) else set(options)
+    lacking = [
+        key
+        for key, p in parameters.items()
+        if p.default is p.empty and key not in given and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if lacking:
+        raise UserError(f"{name} needs {', '.join(lacking)}; give --option {lacking[0]}=VALUE")
 
 
 def _entries(kind: str) -> dict[str, EntryPoint]:

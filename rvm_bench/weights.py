@@ -95,7 +95,8 @@ def info(card: EncoderCard) -> dict[str, Any]:
             "cached": str(path) if path.exists() else missing,
             "by hand": _by_hand(released, path),
         }
-    taps = card.taps if len(set(card.taps.values())) > 1 else {"every task": layer for layer in card.taps.values()}
+    layers = set(card.taps.values())
+    taps = {"every task": layers.pop()} if len(layers) == 1 else card.taps
     scores = ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in ("model", "table", "params_m"))
     return facts | {
         "parameters": f"{card.params_m:g} M" if card.params_m else "",

@@ -152,7 +152,7 @@ def test_weights_info_says_licence_size_and_source(cli):
     _, out, _ = cli("weights", "info", "rvm-l")
     assert "pretrain_rvm_large16_256_202497301.npz" in out
     assert "CC-BY-4.0" in out
-    assert "1636.3 MB" in out
+    assert "1.64 GB" in out
     assert cli("weights", "fetch", "pixels")[0] == 2
 
 

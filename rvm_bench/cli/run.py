@@ -1,16 +1,12 @@
 """`rvm-bench run` and `rvm-bench merge`."""
 
-import contextlib
-import json
-import sys
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rvm_bench.card import EncoderCard, Model
+from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.registry import find_model, find_task, load_encoder, model_names, task_names
 
@@ -55,28 +51,28 @@ def run(
 ) -> None:
     """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
     part = _parse_shard(shard)
-    options: dict[str, Any] = dict(_parse_option(text) for text in option or [])
+    options: dict[str, Any] = dict(parse_option(text) for text in option or [])
     if chunk is not None:
         options["chunk"] = chunk
-    models = _names(model, _runnable(weights))
-    tasks = _names(task, task_names())
+    models = names(model, _runnable(weights))
+    tasks = names(task, task_names())
     failures = Failures()
     found_tasks = [found for name in tasks if (found := failures.guard(name, _task, name, protocol, override or []))]
     known_models = [name for name in models if failures.guard(name, find_model, name)]
-    _check_weights(known_models, weights)
+    check_weights(known_models, weights)
     results: list[Result] = []
     for name in known_models:
         with failures.caught(name):
-            to_fetch = _to_fetch(name, weights)
-            if to_fetch:
-                _fetch(to_fetch, dry_run=dry_run)
+            missing = to_fetch(name, weights)
+            if missing:
+                _fetch(missing, dry_run=dry_run)
             takes = not isinstance(m := find_model(name), Model) or m.takes_weights
-            given = "random" if to_fetch and dry_run else weights if takes else None
+            given = "random" if missing and dry_run else weights if takes else None
             encoder = load_encoder(name, weights=given, device=device, dtype=dtype, **options)
             for one_task in found_tasks:
                 with failures.caught(f"{name} on {one_task.name}"):
                     if dry_run:
-                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=to_fetch is not None)
+                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=missing is not None)
                     else:
                         if save_predictions is not None:
                             one_task.save_predictions(save_predictions / one_task.name / encoder.card.name)
@@ -102,36 +98,6 @@ def merge(
 
     path, count = gather(runs, out)
     typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
-
-
-class Failures:
-    """Pairs that failed: told at once, counted, and turned into the exit code at the end."""
-
-    def __init__(self) -> None:
-        self.mistakes = 0
-        self.crashes = 0
-
-    @contextlib.contextmanager
-    def caught(self, what: str) -> Iterator[None]:
-        """A user's mistake becomes one line; anything else is a defect, ours or a plug-in's, and is shown in full."""
-        try:
-            yield
-        except (UserError, OSError) as error:
-            self.mistakes += 1
-            print(f"rvm-bench: {what}: {error}", file=sys.stderr)
-        except Exception:
-            self.crashes += 1
-            traceback.print_exc()
-            print(f"rvm-bench: {what}: failed with the error above", file=sys.stderr)
-
-    def guard(self, what: str, function: Any, *arguments: Any) -> Any:
-        """What the function returns, or None where it failed."""
-        with self.caught(what):
-            return function(*arguments)
-
-    def exit(self) -> None:
-        if self.mistakes or self.crashes:
-            raise typer.Exit(2 if self.mistakes else 1)
 
 
 def _task(name: str, preset: str | None, overrides: list[str]) -> "Task":
@@ -189,55 +155,32 @@ def _say_plan(
     )
 
 
-def _to_fetch(name: str, weights: str | None) -> EncoderCard | None:
-    """The card of a model that needs its released checkpoint while the cache does not hold it; else None."""
-    from rvm_bench.weights import cache_folder
-
-    model = find_model(name)
-    if weights is not None or not isinstance(model, Model) or not model.takes_weights or model.card.weights is None:
-        return None
-    return None if (cache_folder() / model.card.weights.filename).exists() else model.card
-
-
 def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
     from rvm_bench.weights import fetch, released_file
 
     released = released_file(card)
-    what = f"{released.size_bytes / 1e6:.0f} MB from {released.url} (licence: {released.licence})"
+    size = f"{released.size_bytes / 1e6:.0f} MB " if released.size_bytes else ""
+    what = f"{size}from {released.url} (licence: {released.licence})"
     typer.echo(f"{card.name}: {'would fetch' if dry_run else 'fetching'} {what}")
     if not dry_run:
         fetch(card)
 
 
 def _runnable(weights: str | None) -> list[str]:
-    """What `--model all` stands for: every model whose weights are released, or given."""
-    names = []
+    """What `--model all` stands for: every model whose weights can be fetched, are in the cache, or are given."""
+    from rvm_bench.weights import cache_folder
+
+    runnable = []
     for name in model_names():
         model = find_model(name)
-        released = isinstance(model, Model) and (model.card.weights is not None or not model.takes_weights)
+        released = isinstance(model, Model) and (
+            not model.takes_weights
+            or ((file := model.card.weights) and (file.url or (cache_folder() / file.filename).exists()))
+        )
         untrained = isinstance(model, Model) and weights == "random" and not model.any_file
         if released or untrained or not isinstance(model, Model):
-            names.append(name)
-    return names
-
-
-def _names(text: str, everything: list[str]) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError("an empty list of names; give one, or all")
-    return list(dict.fromkeys(everything if names == ["all"] else names))
-
-
-def _check_weights(models: list[str], weights: str | None) -> None:
-    if weights in (None, "random"):
-        return
-    takers = [name for name in models if not isinstance(m := find_model(name), Model) or m.takes_weights]
-    if len(takers) > 1:
-        raise UserError(
-            f"--weights {weights} is one file for {len(takers)} models ({', '.join(takers)}); run them apart"
-        )
-    if not Path(str(weights)).is_file():
-        raise UserError(f"no such weights file: {weights}")
+            runnable.append(name)
+    return runnable
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -245,16 +188,6 @@ def _parse_shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UserError(f"--shard {text}: expected i/n with 1 <= i <= n, as in --shard 1/4")
     return int(index), int(count)
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise UserError(f"--option {text}: expected key=value")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
 
 
 def _duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ def fetch(name: Name) -> None:
 
     card = _card(name)
     released = weights.released_file(card)
-    typer.echo(f"{name}: {released.url}\nlicence: {released.licence}")
+    typer.echo(f"{name}: {released.url or 'no plain URL'}\nlicence: {released.licence}")
     typer.echo(f"in the cache: {weights.fetch(card)}")
 
 

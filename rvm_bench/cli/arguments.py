@@ -1,0 +1,90 @@
+"""What several commands share: names of models, options, weights, and the account of what failed."""
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from rvm_bench.card import EncoderCard, Model
+from rvm_bench.errors import UserError
+from rvm_bench.registry import find_model
+
+
+class Failures:
+    """Pairs that failed: told at once, counted, and turned into the exit code at the end."""
+
+    def __init__(self) -> None:
+        self.mistakes = 0
+        self.crashes = 0
+
+    @contextlib.contextmanager
+    def caught(self, what: str) -> Iterator[None]:
+        """A user's mistake becomes one line; anything else is a defect, ours or a plug-in's, and is shown in full."""
+        try:
+            yield
+        except (UserError, OSError) as error:
+            self.mistakes += 1
+            print(f"rvm-bench: {what}: {error}", file=sys.stderr)
+        except Exception:
+            self.crashes += 1
+            traceback.print_exc()
+            print(f"rvm-bench: {what}: failed with the error above", file=sys.stderr)
+
+    def guard(self, what: str, function: Any, *arguments: Any) -> Any:
+        """What the function returns, or None where it failed."""
+        with self.caught(what):
+            return function(*arguments)
+
+    def exit(self) -> None:
+        if self.mistakes or self.crashes:
+            raise typer.Exit(2 if self.mistakes else 1)
+
+
+def names(text: str, everything: list[str]) -> list[str]:
+    """The names between the commas, each once; `everything` for "all"."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("an empty list of names; give one, or all")
+    return list(dict.fromkeys(everything if names == ["all"] else names))
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """`--option key=value`, its value read as JSON where it is JSON and as text where not."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UserError(f"--option {text}: expected key=value")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def check_weights(models: list[str], weights: str | None) -> None:
+    """Raises UserError where one weights file is given for several models, or is not there."""
+    if weights in (None, "random"):
+        return
+    takers = [name for name in models if not isinstance(m := find_model(name), Model) or m.takes_weights]
+    if len(takers) > 1:
+        raise UserError(
+            f"--weights {weights} is one file for {len(takers)} models ({', '.join(takers)}); run them apart"
+        )
+    if not Path(str(weights)).exists():
+        raise UserError(f"no such weights file: {weights}")
+
+
+def to_fetch(name: str, weights: str | None) -> EncoderCard | None:
+    """The card of a model that needs its released checkpoint while the cache does not hold it; else None."""
+    from rvm_bench.weights import cache_folder
+
+    model = find_model(name)
+    if weights is not None or not isinstance(model, Model) or not model.takes_weights:
+        return None
+    released = model.card.weights
+    if released is None or not released.url:
+        return None
+    return None if (cache_folder() / released.filename).exists() else model.card
