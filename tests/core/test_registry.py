@@ -30,6 +30,9 @@ def with_options(weights=None, device="cpu", scale=1):
 def not_an_encoder():
     return 3
 
+def in_need(layer, scale=1):
+    return Mine()
+
 def from_zoo(reference, *, weights=None, device="cpu", scale=1):
     encoder = Mine()
     encoder.options = {"reference": reference, "weights": weights, "device": device, "scale": scale}
@@ -116,6 +119,7 @@ def test_a_mistake_with_a_source_is_one_line(zoo, name, options, message):
         ("my_backbone:build", {"weights": "w.pth"}, "takes no argument 'weights'"),
         ("my_backbone:build", {"dtype": "bfloat16"}, "takes no argument 'dtype'"),
         ("my_backbone:with_options", {"scal": 2}, "did you mean scale"),
+        ("my_backbone:in_need", {"scale": 2}, "my_backbone:in_need needs layer; give --option layer=VALUE"),
         ("pixels", {"dtype": "float61"}, "did you mean bfloat16 or float32"),
         ("pixels", {"weights": "w.pth"}, "has no weights"),
         ("pixels", {"positions": "hub"}, "unknown option of pixels 'positions'"),

@@ -1,0 +1,98 @@
+"""A backbone that has seen the answers: its features encode the truth of a propagation task's videos.
+
+For tests alone: its score shows how much the task's grid of cells leaves to any encoder of this patch size.
+
+    load_encoder("tests/oracle.py:Oracle", task="jhmdb", data="path/to/jhmdb")
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from propagation.labels import mask_to_heat, pose_to_heat
+from propagation.sequences import MaskedVideo
+from propagation.video import resized
+from rvm_bench import Encoder, EncoderCard
+from rvm_bench.errors import UserError
+from rvm_bench.images import read_labels
+from rvm_bench.registry import find_task
+from rvm_bench.task import Task
+
+PATCH = 16
+STAMP = 4
+"""Cells along a side of the stamp that `pose_to_heat` draws around a joint."""
+TAGS, TAG_SIZE = 8, 0.02
+"""Channels and size of a noise that tells apart cells of one truth: without it nearly all cells tie with one another,
+which the propagation resolves exactly but slowly."""
+
+
+class Oracle(Encoder):
+    """Looks every frame up by its pixels, as the task's reader resizes them, and returns a code of its labels.
+
+    Two cells have nearly parallel features if they have the same labels, so that nearest neighbours find the right
+    ones where frame 0 has them. The labels are those that the task itself would give the frame, were it frame 0: for
+    masks the share of each id at the middle of the cell, for poses the cell's place in the stamp of each joint.
+    """
+
+    card = EncoderCard(name="oracle", family="oracle", patch=PATCH, width=15 * STAMP**2 + 1 + TAGS, causal=True)
+
+    def __init__(self, task: Task | str, data: str | Path) -> None:
+        task = find_task(task) if isinstance(task, str) else task
+        self.weights = {"kind": "none"}
+        self.codes: dict[str, np.ndarray] = {}
+        for video in task.open(Path(data)).videos:
+            frames = resized(video.frames, task.protocol)
+            grid_hw = self.grid(*frames.shape[1:3])
+            for t in range(video.length):
+                (frame,) = frames[t : t + 1]
+                if isinstance(video, MaskedVideo):
+                    code_hwC = _code_of_mask(read_labels(video.masks[t]), grid_hw, frames.shape[1:3])
+                else:
+                    code_hwC = _code_of_pose(video.poses[t], grid_hw, video.native_hw)
+                self.codes[_key(frame)] = code_hwC
+
+    def stream(self, video):
+        for t in range(video.shape[0]):
+            (frame,) = video[t : t + 1]
+            if (key := _key(frame)) not in self.codes:
+                raise UserError(f"frame {t} is in none of the videos whose truth the oracle was given")
+            code_hwC = self.codes[key]
+            features = np.zeros((1, *code_hwC.shape[:2], self.card.width), np.float32)
+            features[0, ..., : code_hwC.shape[-1]] = code_hwC
+            tags = np.random.default_rng(int(key[:16], 16)).standard_normal((*code_hwC.shape[:2], TAGS))
+            features[0, ..., -TAGS:] = TAG_SIZE * np.linalg.norm(code_hwC, axis=-1, keepdims=True) * tags
+            yield torch.from_numpy(features).to(self.device)
+
+
+def _code_of_mask(mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int, int]) -> np.ndarray:
+    """float32 [h, w, largest id + 1]: the share of each id at the middle of a cell."""
+    heat_hwK, ids = mask_to_heat(mask, grid_hw, input_hw)
+    code_hwC = np.zeros((*grid_hw, ids.max() + 1), np.float32)
+    code_hwC[..., ids] = heat_hwK
+    return code_hwC
+
+
+def _code_of_pose(pose: np.ndarray, grid_hw: tuple[int, int], native_hw: tuple[int, int]) -> np.ndarray:
+    """float32 [h, w, 1 + J * 16]: what no joint claims, then for every joint a channel for each cell of its stamp.
+
+    A cell has the label's value in the channel of its own place in the stamp: by direction alone, which is all that
+    is left of a feature after normalisation, the middle of a joint then differs from its surroundings. Surroundings
+    that frame 0 lacks, as another joint lay there, resemble the background more than that joint.
+    """
+    heat_hwJ = pose_to_heat(pose, grid_hw, native_hw)
+    rows, columns = np.indices(grid_hw)
+    code_hwJP = np.zeros((*grid_hw, len(pose), STAMP**2), np.float32)
+    for joint in range(len(pose)):
+        values_hw = heat_hwJ[..., 1 + joint]
+        if values_hw.any():
+            top, left = (int(i) for i in np.unravel_index(values_hw.argmax(), grid_hw))
+            place_hw = (rows - top) % STAMP * STAMP + (columns - left) % STAMP
+            np.put_along_axis(code_hwJP[:, :, joint], place_hw[..., None], values_hw[..., None], axis=-1)
+    unclaimed_hw1 = 1 - heat_hwJ[..., 1:].max(axis=-1, keepdims=True)
+    return np.concatenate([unclaimed_hw1, code_hwJP.reshape(*grid_hw, -1)], axis=-1)
+
+
+def _key(frame: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest()
