@@ -11,11 +11,13 @@ from torch import Tensor
 
 from baselines import checkpoint
 from baselines.family import Family
+from baselines.tensor_files import files_of
 from baselines.vit import ViT, randomise
 from rvm_bench.card import EncoderCard
 from rvm_bench.dense import set_matmul_dtype
 from rvm_bench.encoder import ClipEncoder, Encoder, ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.fingerprint import file_sha256
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -86,6 +88,8 @@ def load(
         raise unknown_name("dtype", dtype, DTYPES)
     if heads is not None and (isinstance(heads, bool) or not isinstance(heads, int) or heads < 1):
         raise UserError(f"heads={heads}: expected a positive whole number")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed={seed}: expected a whole number")
     patterns = [part.strip() for part in ignore.split(",")] if isinstance(ignore, str) else list(ignore)
     styled = replace(family, style=lambda **sizes: replace(family.style(**sizes), **choices)) if choices else family
     named = styled.config(card.name)
@@ -119,5 +123,8 @@ def load(
 
 
 def _sha256(path: Path) -> str:
-    with (path / "model.safetensors" if path.is_dir() else path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of the file; of shards, over their names and hashes."""
+    files = files_of(path)
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()

@@ -45,6 +45,12 @@ _SIAMMAE = {
     "source": "arXiv 2305.14344 (no official code or weights)",
     "note": "not released by its authors: needs a file of your own in MAE's naming",
 }
-SIAMMAE_S = FAMILY.model("siammae-s", BUILDER, params_m=27, published="SiamMAE-S", **_SIAMMAE)
+SIAMMAE_S = FAMILY.model(
+    "siammae-s",
+    BUILDER,
+    params_m=27,
+    published="SiamMAE-S",
+    **_SIAMMAE | {"note": f"{_SIAMMAE['note']}; the paper prints 27 M, the arrays are 21.7 M"},
+)
 SIAMMAE_B = FAMILY.model("siammae-b", BUILDER, params_m=85, published="SiamMAE-B", **_SIAMMAE)
 ANY = FAMILY.model("mae", BUILDER)

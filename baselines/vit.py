@@ -6,14 +6,18 @@ Shape letters: B batch, T frames, H W pixels, t h w grid of tokens, N tokens (CL
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.family import ViTConfig
-from rvm_bench.dense import Dense
+from rvm_bench.dense import Dense, DenseGelu
 from rvm_bench.positions import resize_positions, sinusoid_table
+
+MLP_ROWS = 1024  # tokens that go through an MLP together: 13 MB of hidden layer at ViT-B
+COPIED_BYTES = 8 << 20  # projections of a sequence from which a copy of keys and values pays (docs/benchmarks.md)
 
 
 class ViT(nn.Module):
@@ -99,12 +103,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = _add(x, self.attn.proj, self.attn(self.norm1(x)), self.ls1)
+        if not self.mlp.last.on_fast_path():
+            return self.add_mlp(x)
+        # Fresh memory is slow: of a large grid, the hidden layer of a few tokens at a time. Written into the stream.
+        for rows in x.view(-1, x.shape[-1]).split(MLP_ROWS):
+            self.add_mlp(rows)
+        return x
+
+    def add_mlp(self, x: Tensor) -> Tensor:
         return _add(x, self.mlp.last, self.mlp(self.norm2(x)), self.ls2)
 
 
 def _add(stream: Tensor, layer: Dense, input: Tensor, scale: Tensor | None) -> Tensor:
-    """stream + scale * layer(input); without a scale the sum is part of the matrix product."""
-    return layer.add_to(stream, input) if scale is None else torch.addcmul(stream, layer(input).float(), scale)
+    """stream + scale * layer(input), where there is a scale."""
+    return layer.add_to(stream, input) if scale is None else layer.add_scaled(stream, input, scale)
 
 
 class Attention(nn.Module):
@@ -124,18 +136,21 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x)
         if self.apart:
-            qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]).to(qkv.dtype)
+            for part, bias in ((0, self.q_bias), (2, self.v_bias)):
+                qkv[..., part * len(bias) : (part + 1) * len(bias)] += bias.to(qkv.dtype)
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if qkv.device.type == "cpu" and qkv[0].nbytes > COPIED_BYTES:
+            # Every block of queries reads all keys and values of its head again, which is slower with a stride.
+            key, value = key.contiguous(), value.contiguous()
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 class Mlp(nn.Module):
     """The MLP of [B, N, D] up to its last layer, which the block applies."""
 
-    def __init__(self, width: int, hidden: int, gelu: str) -> None:
+    def __init__(self, width: int, hidden: int, gelu: Literal["erf", "tanh"]) -> None:
         super().__init__()
-        self.gelu = {"erf": "none", "tanh": "tanh"}[gelu]
-        self.fc1 = Dense(width, hidden)
+        self.fc1 = DenseGelu(width, hidden, gelu)
         self.fc2 = Dense(hidden, width)
 
     @property
@@ -143,7 +158,7 @@ class Mlp(nn.Module):
         return self.fc2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.fc1(x), approximate=self.gelu)
+        return self.fc1(x)
 
 
 class GatedMlp(nn.Module):
@@ -160,7 +175,7 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.w12(x).chunk(2, dim=-1)
-        return F.silu(gate) * up
+        return F.silu(gate).mul_(up)
 
 
 def randomise(model: ViT, seed: int = 0) -> ViT:

@@ -5,6 +5,7 @@ products alone into bfloat16. RVM and the configurable ViT of the baselines shar
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,12 @@ class Dense(nn.Linear):
             return stream.add_(self.bias)
         return stream + self(input)
 
+    def add_scaled(self, stream: Tensor, input: Tensor, scale: Tensor) -> Tensor:
+        """stream + scale * self(input), float32, with a factor per channel. The stream may be overwritten."""
+        if self.on_fast_path():
+            return stream.addcmul_(F.linear(input, self.weight), scale).add_(self.bias * scale)
+        return torch.addcmul(stream, self(input).float(), scale)
+
     def on_fast_path(self) -> bool:
         """Float32 inference on a CPU, where memory traffic is what remains to be saved.
 
@@ -37,20 +44,28 @@ class Dense(nn.Linear):
 
 
 class DenseGelu(Dense):
-    """A linear layer and a tanh GELU. The released torch port's erf GELU is 8.5e-4 off the JAX model.
+    """A linear layer and a GELU: "tanh" (as in JAX models; the erf is 8.5e-4 off at RVM) or "erf" (as in torch models).
 
-    torch's own CPU kernel is slower than the same formula, x sigmoid(2c (x + 0.044715 x^3)) with c = sqrt(2 / pi), over
-    rows that stay in the cache (`python benchmarks/rvm_forward.py`).
+    In float32 on a CPU, bias and GELU go in place over rows that stay in the cache. There torch's own tanh kernel is
+    slower than the same formula, x sigmoid(2c (x + 0.044715 x^3)) with c = sqrt(2 / pi); its erf kernel is fast
+    (`python benchmarks/rvm_forward.py`, `python benchmarks/encoders.py`).
     """
+
+    def __init__(self, inputs: int, outputs: int, gelu: Literal["erf", "tanh"] = "tanh") -> None:
+        super().__init__(inputs, outputs)
+        self.gelu = gelu
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.on_fast_path():
-            return F.gelu(super().forward(input), approximate="tanh")
+            return F.gelu(super().forward(input), approximate="tanh" if self.gelu == "tanh" else "none")
         hidden = F.linear(input, self.weight)
         scale = torch.tensor(2 * math.sqrt(2 / math.pi))
         for rows in hidden.view(-1, hidden.shape[-1]).split(GELU_ROWS):
             rows.add_(self.bias)
-            rows.mul_(torch.addcmul(scale, rows, rows, value=0.044715 * float(scale)).mul_(rows).sigmoid_())
+            if self.gelu == "tanh":
+                rows.mul_(torch.addcmul(scale, rows, rows, value=0.044715 * float(scale)).mul_(rows).sigmoid_())
+            else:
+                torch.ops.aten.gelu_(rows)
         return hidden
 
 

@@ -197,15 +197,18 @@ class ClipEncoder(Encoder):
 
     @torch.inference_mode()
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
-        window = self.card.frames
-        for start in range(0, video.shape[0], window):
-            frames = self.prepare(video[start : start + window])
-            kept = len(frames)
-            padding = frames.new_zeros(window - kept, *frames.shape[1:])
-            clip = torch.cat([frames, padding]).transpose(0, 1)[None]
-            tubes = self.forward_clip(clip)[0].float()
-            per_frame = resize_time(tubes, window, self.time_rule)[:kept]
-            yield check_features(per_frame, (kept, *self.grid(*frames.shape[-2:])), self.card)
+        for start in range(0, video.shape[0], self.card.frames):
+            yield self._encode_window(video[start : start + self.card.frames])
+
+    def _encode_window(self, frames: np.ndarray) -> Tensor:
+        """uint8 [n, H, W, 3], at most one window -> float32 [n, h, w, D]."""
+        pixels = self.prepare(frames)
+        kept, window = len(pixels), self.card.frames
+        padding = pixels.new_zeros(window - kept, *pixels.shape[1:])
+        clip = torch.cat([pixels, padding]).transpose(0, 1)[None]
+        tubes = self.forward_clip(clip)[0].float()
+        per_frame = resize_time(tubes, window, self.time_rule)[:kept]
+        return check_features(per_frame, (kept, *self.grid(*pixels.shape[-2:])), self.card)
 
 
 class RecurrentEncoder(Encoder):
