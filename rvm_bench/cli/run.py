@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(
     model: Annotated[
         str,
-        typer.Option(help="Names (see `ls models`), package.module:factory, file.py:factory, or all; commas between."),
+        typer.Option(help="Names (see `ls models`), hf:NAME, module:factory, file.py:factory, or all; commas between."),
     ],
     task: Annotated[str, typer.Option(help="Names (see `ls tasks`) or all; commas between.")],
     data: Annotated[
