@@ -5,9 +5,8 @@ checkpoints end in `encoder.norm`. Where a file's `fc_norm` is the identity, loa
 github.com/OpenGVLab/VideoMAEv2 and the authors' evaluation notebook.
 """
 
-import functools
-
-from baselines.family import BASE, IMAGENET, LARGE, Family, Layout, ViTConfig, builder, same_tap, size
+from baselines import videomae
+from baselines.family import BASE, IMAGENET, LARGE, Family, Layout, builder, same_tap, size
 from rvm_bench.card import Model, WeightsFile
 
 LICENCE = "CC-BY-NC-4.0"
@@ -15,9 +14,7 @@ WRAPPERS = ["model", "module", ""]
 
 FAMILY = Family(
     name="videomaev2",
-    style=functools.partial(
-        ViTConfig, patch=16, tubelet=2, grid=(8, 14, 14), positions="sinusoid", resize="bicubic", bias="qv"
-    ),
+    style=videomae.FAMILY.style,
     facts={
         **IMAGENET,
         "taps": same_tap("every token after the final norm, clips of 16 frames"),
@@ -41,7 +38,7 @@ FAMILY = Family(
             naming="official",
             wrappers=WRAPPERS,
             prefixes=["encoder."],
-            ignored=["mask_token", "encoder_to_decoder.weight", "decoder.*"],
+            ignored=videomae.DECODER,
         ),
         Layout(
             naming="official",
