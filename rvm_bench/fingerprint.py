@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the records and of result.json. Raise it when either changes its meaning."""
 
-LIBRARIES = ("torch", "numpy", "opencv-python-headless", "Pillow")
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "Pillow", "av")
 """Distributions whose version can move a number: they decode, resize, multiply and select."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import rvm_bench
 
-STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors")
+STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors", "av")
 
 
 def code_version() -> dict[str, Any]:
