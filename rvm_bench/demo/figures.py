@@ -55,6 +55,9 @@ PART_NAMES = (
 )
 """Part ids: 1 to 19 are the classes of VIP in its own order (ATEN, Zhou et al. 2018), the last two those of a thing."""
 
+GAITS = ("walk", "walk", "jacks", "wave")
+"""What a figure's gait is drawn from: walking is twice as likely as jumping jacks, and as waving with one arm."""
+
 FIGURE_HEIGHT_M = 1.7
 HIP_TO_SOLE = 0.50
 """In body heights, as is every length below; the origin of a figure's plane is between its hips."""
@@ -66,9 +69,17 @@ _ARM, _FOREARM, _THIGH, _SHIN = 0.155, 0.14, 0.235, 0.225
 _SIDES = ((0, "right", -1), (1, "left", 1))
 
 
-def make_figure(rng: np.random.Generator, *, motion: str, path: Path, strides: float, texture_side: int) -> Body:
+def make_figure(
+    rng: np.random.Generator,
+    *,
+    motion: str,
+    path: Path,
+    strides: float,
+    texture_side: int,
+    gaits: tuple[str, ...] = GAITS,
+) -> Body:
     """A clothed figure `FIGURE_HEIGHT_M` tall on `path`; it goes through `strides` cycles of its gait in the clip."""
-    bones = _gait(rng, strides, facing=-1 if motion == "left" else 1)
+    bones = _gait(rng, strides, gaits, facing=-1 if motion == "left" else 1)
     height = FIGURE_HEIGHT_M
     joints = [(_TRUNK, 0.0, -0.28), (_TRUNK, 0.0, -0.08), (_HEAD, 0.0, -0.09)]
     pairs = ((_ARMS, 0.0), (_THIGHS, 0.0), (_FOREARMS, 0.0), (_SHINS, 0.0), (_FOREARMS, _FOREARM), (_SHINS, _SHIN))
@@ -87,9 +98,9 @@ def _scaled(bone: Bone, height: float) -> Bone:
     return Bone(parent=bone.parent, pivot=pivot, rest=bone.rest, swing=bone.swing, cycles=bone.cycles, phase=bone.phase)
 
 
-def _gait(rng: np.random.Generator, strides: float, facing: int) -> list[Bone]:
-    """The skeleton and its swings: walking, jumping jacks, or waving with one arm."""
-    gait = str(rng.choice(["walk", "walk", "jacks", "wave"]))
+def _gait(rng: np.random.Generator, strides: float, gaits: tuple[str, ...], facing: int) -> list[Bone]:
+    """The skeleton and its swings, of one of the `gaits`."""
+    gait = str(rng.choice(gaits))
     phase, vigour = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 1.2)
     # Rest angle and swing of each pair of limbs; spread limbs mirror each other, walking ones are half a cycle apart.
     arms, forearms, thighs, shins = {

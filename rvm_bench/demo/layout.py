@@ -6,7 +6,7 @@ import numpy as np
 
 from rvm_bench.demo.backdrop import make_backdrop
 from rvm_bench.demo.body import Body
-from rvm_bench.demo.figures import FIGURE_HEIGHT_M, HIP_TO_SOLE, make_figure
+from rvm_bench.demo.figures import FIGURE_HEIGHT_M, GAITS, HIP_TO_SOLE, make_figure
 from rvm_bench.demo.motion import MOTIONS, STANDING_MOTIONS, body_path, camera_path
 from rvm_bench.demo.scene import FOCAL, Scene
 from rvm_bench.demo.things import make_thing
@@ -37,6 +37,8 @@ class SceneConfig:
     """How far the wall slides along itself in the clip."""
     strides: float = 2.5
     """Cycles of a figure's gait in the clip."""
+    gaits: tuple[str, ...] = GAITS
+    """What a figure's gait is drawn from; a name that stands twice is twice as likely."""
     depths_m: tuple[float, float] = (3.6, 6.5)
     """Between which bodies are placed, each at a depth of its own."""
     thing_size: tuple[float, float] = (0.12, 0.23)
@@ -52,6 +54,11 @@ class SceneConfig:
         for motion in self.motions:
             if motion not in MOTIONS:
                 raise unknown_name("motion class", motion, MOTIONS)
+        if not self.gaits:
+            raise UserError("a scene needs at least one gait to draw from")
+        for gait in self.gaits:
+            if gait not in GAITS:
+                raise unknown_name("gait", gait, set(GAITS))
 
 
 def make_scene(seed: int, config: SceneConfig) -> Scene:
@@ -102,7 +109,14 @@ def make_scene(seed: int, config: SceneConfig) -> Scene:
             standing=standing,
         )
         if standing:
-            body = make_figure(body_rng, motion=motion, path=path, strides=config.strides, texture_side=body_side)
+            body = make_figure(
+                body_rng,
+                motion=motion,
+                path=path,
+                strides=config.strides,
+                texture_side=body_side,
+                gaits=config.gaits,
+            )
         else:
             body = make_thing(body_rng, motion=motion, path=path, radius_m=float(size), texture_side=body_side)
         bodies.append(body)

@@ -127,6 +127,8 @@ def test_bodies_hide_one_another():
     [
         ({"motions": ("leftt",)}, "did you mean left"),
         ({"motions": ()}, "at least one motion class"),
+        ({"gaits": ("jack",)}, "did you mean jacks"),
+        ({"gaits": ()}, "at least one gait"),
         ({"height_px": 8}, "at least 16 x 16"),
         ({"things": 256}, "0 to 255 bodies"),
     ],
