@@ -95,6 +95,39 @@ class Encoder(abc.ABC):
             done += len(features)
         return maps
 
+    def clips(self, clips: np.ndarray, *, fill: bool = False) -> Tensor:
+        """Feature maps of several clips of one size, each a video of its own: what readouts are trained on.
+
+        Args:
+            clips: uint8 [B, T, H, W, 3] RGB.
+            fill: give the network full groups of clips only, so that a clip's features do not depend, to the last bit,
+                on how many others are encoded in the same call. Costs up to one group.
+
+        Returns:
+            float32 [B, T, h, w, D] on `self.device`, without a graph; equal to `stream` of each clip within rounding.
+
+        Raises:
+            UserError: the clips are not uint8 [B, T, H, W, 3] with B >= 1, or smaller than a patch.
+        """
+        if clips.ndim != 5 or not len(clips):
+            raise UserError(f"clips have shape {clips.shape}; expected uint8 [B, T, H, W, 3] with B >= 1")
+        check_video(clips.shape[1:], clips.dtype, self.card)
+        group = self._clips_together(clips.shape[1])
+        count = len(clips)
+        if fill and count % group:
+            clips = np.concatenate([clips, np.repeat(clips[:1], -count % group, axis=0)])
+        maps = [self._encode_group(clips[start : start + group]) for start in range(0, len(clips), group)]
+        # Outside of inference mode this makes an ordinary tensor, which autograd may keep.
+        return torch.cat(maps)[:count]
+
+    def _clips_together(self, frames: int) -> int:
+        """How many clips of this many frames `_encode_group` takes at a time, as `chunk` allows."""
+        return 1
+
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        """uint8 [B, T, H, W, 3] -> float32 [B, T, h, w, D] of a group of clips, small enough for one pass."""
+        return torch.stack([torch.cat(list(self.stream(clip))) for clip in clips])
+
     def at(self, tap: str) -> Self:
         """The same encoder, sharing its weights, reading the layer of another task family."""
         if tap not in TAPS:
@@ -173,6 +206,12 @@ class ImageEncoder(Encoder):
             frames = self.prepare(video[start : start + self.chunk])
             yield self._checked(self.forward_frames(frames), frames)
 
+    def _clips_together(self, frames: int) -> int:
+        return max(1, self.chunk // frames)
+
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        return torch.cat(list(self.stream(clips.reshape(-1, *clips.shape[2:])))).unflatten(0, clips.shape[:2])
+
     def _checked(self, features: Tensor, frames: Tensor) -> Tensor:
         return check_features(features, (len(frames), *self.grid(*frames.shape[-2:])), self.card)
 
@@ -198,17 +237,29 @@ class ClipEncoder(Encoder):
     @torch.inference_mode()
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
         for start in range(0, video.shape[0], self.card.frames):
-            yield self._encode_window(video[start : start + self.card.frames])
+            yield self._window(self.prepare(video[start : start + self.card.frames])[None])[0]
 
-    def _encode_window(self, frames: np.ndarray) -> Tensor:
-        """uint8 [n, H, W, 3], at most one window -> float32 [n, h, w, D]."""
-        pixels = self.prepare(frames)
-        kept, window = len(pixels), self.card.frames
-        padding = pixels.new_zeros(window - kept, *pixels.shape[1:])
-        clip = torch.cat([pixels, padding]).transpose(0, 1)[None]
-        tubes = self.forward_clip(clip)[0].float()
-        per_frame = resize_time(tubes, window, self.time_rule)[:kept]
-        return check_features(per_frame, (kept, *self.grid(*pixels.shape[-2:])), self.card)
+    def _clips_together(self, frames: int) -> int:
+        return max(1, self.chunk // self.card.frames)
+
+    @torch.inference_mode()
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        windows = []
+        for start in range(0, clips.shape[1], self.card.frames):
+            part = clips[:, start : start + self.card.frames]
+            frames = self.prepare(part.reshape(-1, *part.shape[2:]))
+            windows.append(self._window(frames.unflatten(0, part.shape[:2])))
+        return torch.cat(windows, dim=1)
+
+    def _window(self, frames: Tensor) -> Tensor:
+        """Normalised frames of one window of several videos, [B, n, 3, H, W] with n <= F -> [B, n, h, w, D]."""
+        window, kept = self.card.frames, frames.shape[1]
+        padding = frames.new_zeros(len(frames), window - kept, *frames.shape[2:])
+        tubes = self.forward_clip(torch.cat([frames, padding], dim=1).transpose(1, 2)).float()
+        expected = (kept, *self.grid(*frames.shape[-2:]))
+        return torch.stack(
+            [check_features(resize_time(one, window, self.time_rule)[:kept], expected, self.card) for one in tubes]
+        )
 
 
 class RecurrentEncoder(Encoder):
@@ -242,6 +293,22 @@ class RecurrentEncoder(Encoder):
             frames = self.prepare(video[start : start + self.chunk])
             features, state = self.unroll(frames, state)
             yield check_features(features, (len(frames), *self.grid(height, width)), self.card)
+
+    def _clips_together(self, frames: int) -> int:
+        return self.chunk
+
+    @torch.inference_mode()
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        """Videos go side by side, one frame of each at a time; a single one goes as `stream` does."""
+        if len(clips) == 1:
+            return super()._encode_group(clips)
+        state = self.init_state(len(clips), *clips.shape[2:4])
+        expected = (len(clips), *self.grid(*clips.shape[2:4]))
+        steps = []
+        for time in range(clips.shape[1]):
+            features, state = self.step(self.prepare(clips[:, time]), state)
+            steps.append(check_features(features, expected, self.card))
+        return torch.stack(steps, dim=1)
 
 
 def resize_time(tubes: Tensor, frames: int, rule: str) -> Tensor:

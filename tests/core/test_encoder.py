@@ -7,6 +7,7 @@ import torch
 from rvm_bench.card import EncoderCard
 from rvm_bench.encoder import ClipEncoder, ImageEncoder, RecurrentEncoder, resize_time
 from rvm_bench.errors import UserError
+from rvm_bench.rvm.models import RVM_TINY
 
 
 def card(**changes):
@@ -46,8 +47,9 @@ class Counter(RecurrentEncoder):
         return 0, 0.0
 
     def step(self, frames, state):
-        seen, total = state[0] + 1, state[1] + frames.mean()
-        values = torch.stack([torch.tensor(float(seen)), total / seen, torch.tensor(0.0)])
+        seen, total = state[0] + 1, state[1] + frames.mean((1, 2, 3))
+        mean = total / seen
+        values = torch.stack([torch.full_like(mean, seen), mean, torch.zeros_like(mean)], dim=-1)[:, None, None]
         return values.expand(len(frames), frames.shape[2] // 4, frames.shape[3] // 4, 3), (seen, total)
 
 
@@ -167,3 +169,33 @@ def test_the_weights_hash_covers_every_tensor_and_follows_a_change():
     other.net.bias.data[1] = 1e-7
     assert first.weights_sha256() == same.weights_sha256() != other.weights_sha256()
     assert MeanColour().weights_sha256() is None
+
+
+@pytest.mark.parametrize("kind", [MeanColour, TubeNumber, Counter])
+@pytest.mark.parametrize("chunk", [1, 3, 32, 100])
+def test_clips_are_encoded_as_videos_of_their_own(kind, chunk):
+    clips = np.stack([noise(20, 8, 12) // (1 + index) for index in range(5)])
+    encoder = kind()
+    encoder.chunk = chunk
+    together = encoder.clips(clips)
+    assert together.shape == (5, 20, 2, 3, 3)
+    assert not together.is_inference()
+    if kind is TubeNumber:
+        together, alone = together[..., :2], np.stack([kind().encode(clip) for clip in clips])[..., :2]
+    else:
+        alone = np.stack([kind().encode(clip) for clip in clips])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_in_full_groups_a_clip_has_the_same_bits_whatever_stands_beside_it():
+    encoder = RVM_TINY(weights="random")
+    clips = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 48, 3), dtype=np.uint8)
+    whole = encoder.clips(clips, fill=True)
+    assert torch.equal(encoder.clips(clips[4:5], fill=True)[0], whole[4])
+    assert torch.equal(encoder.clips(clips[::-1], fill=True).flip(0), whole)
+
+
+def test_clips_of_a_wrong_shape_are_refused():
+    for clips in (np.zeros((2, 8, 8, 3), np.uint8), np.zeros((0, 2, 8, 8, 3), np.uint8)):
+        with pytest.raises(UserError, match=r"expected uint8 \[B, T, H, W, 3\]"):
+            MeanColour().clips(clips)

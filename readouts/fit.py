@@ -1,0 +1,485 @@
+"""Fits readouts on frozen features: learning rates x seeds side by side, on one forward of the encoder.
+
+What is trained, in which order and at which rate follows from the configuration alone, so a fit that is killed and
+started again ends, on a CPU, with the same bits, and one of several processes (`torchrun`) with the same numbers
+within rounding. The readout that reports is chosen on held-out training examples; the scored split is never seen.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from tqdm import tqdm
+
+from readouts.attention import AttentionReadout, ReadoutConfig, released_arrays
+from readouts.features import Cache, FeatureStore, FrozenFeatures, encode_clips
+from readouts.fit_folder import READOUT, FitFolder
+from readouts.losses import Measure, Selection
+from readouts.recipe import FitConfig, StackedAdamW
+from readouts.sampling import Batch, Batches, Source, schedule, split
+from rvm_bench.encoder import Encoder
+from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import LIBRARIES, source_sha256
+from rvm_bench.stamp import now
+
+NOT_IDENTITY = ("log_every", "checkpoint_every_s")
+"""Fields of `FitConfig` that do not change the readout."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted readout.
+
+    Attributes:
+        readout: the chosen one, with no replica axis, on the encoder's device.
+        summary: what fit.json says.
+    """
+
+    readout: AttentionReadout
+    summary: dict[str, Any]
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Outputs for features [B, T, N, C] (and given queries [B, Q, query_channels]), as `AttentionReadout`."""
+        return self.readout(features, queries)
+
+    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Tensor:
+        """The same for pixels, uint8 [B, T, H, W, 3]."""
+        return self.predict(encode_clips(encoder.at("readout"), clips), queries)
+
+
+def fit(
+    encoder: Encoder,
+    source: Source,
+    readout: ReadoutConfig,
+    config: FitConfig,
+    loss: Measure,
+    selection: Selection,
+    folder: Path,
+    *,
+    cache: Cache | None = None,
+    workers: int = 0,
+    board: bool = True,
+    say: Callable[[str], object] = print,
+) -> Fitted:
+    """Fits readouts of one shape, chooses one, and leaves it in `folder`; what is done there is not done again.
+
+    Under `torchrun` every process calls this alike; the first of them writes and speaks.
+
+    Args:
+        encoder: frozen; its readout layer is taken.
+        source: the training split.
+        readout: sizes of the readouts.
+        config: how they are fitted.
+        loss: outputs [R, B, ...] and target -> (sum [R], count); the mean over a whole batch is minimised. A function,
+            a `functools.partial` of one, or an instance of a dataclass: its name and values are part of the identity.
+        selection: by which held-out metric one is chosen.
+        folder: of this fit alone; see `fit_folder`.
+        cache: where features are kept; None keeps none.
+        workers: processes that load clips; 0: this one does. With any, `source` must be picklable and a script that
+            calls this must be importable (`if __name__ == "__main__"`). The result does not depend on it.
+        board: whether to write a TensorBoard log.
+        say: where lines for the user go.
+
+    Raises:
+        UserError: the folder holds another fit, the disk is too small, a file is unreadable, the batch cannot be
+            divided, or every replica diverged.
+    """
+    encoder = encoder.at("readout")
+    cache = None if cache is None or cache.mode == "off" else cache
+    with _ranks(encoder) as ranks:
+        if ranks.rank:
+            say = _silent
+        identity = _identity(encoder, source, readout, config, loss, selection, cache)
+        with FitFolder(folder, identity, writes=ranks.rank == 0) as kept:
+            ranks.wait()
+            if (summary := kept.finished()) is None:
+                store = None
+                if cache is not None:
+                    store = FeatureStore(cache, feature_identity(encoder, source), say=say)
+                run = _Fit(encoder, source, readout, config, loss, selection, kept, ranks, store, workers, say)
+                run.train(board)
+                summary = run.conclude()
+            else:
+                say(f"{folder}: this readout is fitted; it is only read")
+            ranks.wait()
+        return Fitted(readout=load_readout(folder / READOUT).to(encoder.device), summary=summary)
+
+
+def load_readout(file: Path) -> AttentionReadout:
+    """The readout of a `readout.safetensors`.
+
+    Raises:
+        UserError: it is not one, or an array is missing, too many or of another shape.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as content:
+            sizes = json.loads(content.metadata()["rvm_bench"])["readout"]
+            arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError):
+        raise UserError(f"{file} is not a readout that was fitted here") from None
+    return AttentionReadout.from_arrays(
+        arrays,
+        num_heads=sizes["heads"],
+        num_queries=sizes["queries"],
+        output_shape=sizes["output_shape"],
+        patch=sizes["patch"],
+    ).requires_grad_(False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The processes of a fit.
+
+    Attributes:
+        world: how many. rank: which of them this is.
+    """
+
+    world: int = 1
+    rank: int = 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sums a tensor over all processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def _ranks(encoder: Encoder) -> Iterator[Ranks]:
+    """The processes that `torchrun` started, joined; one where it did not."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    cuda = encoder.device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        encoder.to(torch.device("cuda", torch.cuda.current_device()))
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Ranks(world=world, rank=dist.get_rank())
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+class _Fit:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        source: Source,
+        readout: ReadoutConfig,
+        config: FitConfig,
+        loss: Measure,
+        selection: Selection,
+        kept: FitFolder,
+        ranks: Ranks,
+        store: FeatureStore | None,
+        workers: int,
+        say: Callable[[str], object],
+    ) -> None:
+        self.config, self.loss, self.selection = config, loss, selection
+        self.kept, self.ranks, self.workers, self.say = kept, ranks, workers, say
+        self.replicas, self.device = config.replicas, encoder.device
+        self.names = [f"lr {rate:g} seed {seed}" for rate, seed in self.replicas]
+        self.features = FrozenFeatures(encoder, store)
+        training, held_out = split(source.names, config.held_out, config.held_out_least)
+        self.training = Batches(source=source, indices=training, seed=config.sampling_seed, store=store)
+        self.held_out = Batches(source=source, indices=held_out, seed=None, store=store)
+        seeds = tuple(seed for _, seed in self.replicas)
+        self.module = AttentionReadout(readout, replicas=len(seeds), seeds=seeds, chunk=config.query_chunk)
+        self.module.to(self.device)
+        self.optimiser = StackedAdamW(self.module, len(seeds), config)
+        self.step = 0
+        self.alive = torch.ones(len(seeds), dtype=torch.bool, device=self.device)
+        self.window = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
+        self.seconds = {"loading": 0.0, "encoder": 0.0, "all": 0.0, "wall": 0.0}
+        self.timed_clips = 0
+        first = self.held_out.item(0).clip()
+        grid = math.prod(encoder.grid(*first.shape[1:3]))
+        self.shape = (first.shape[0], grid, encoder.card.width)
+        if (readout.frames, readout.channels) != (self.shape[0], self.shape[2]):
+            raise UserError(
+                f"features of a clip are {self.shape}; the readout is made for {readout.frames} frames of "
+                f"{readout.channels} channels"
+            )
+        self._announce(source, store)
+
+    def _announce(self, source: Source, store: FeatureStore | None) -> None:
+        config, size = self.config, sum(p.numel() for p in self.module.parameters())
+        self.say(
+            f"{len(self.names)} readouts of {size / len(self.names) / 1e6:.1f} M parameters: {', '.join(self.names)}; "
+            f"{config.steps:,} steps of {config.batch} clips from {len(self.training.indices):,} examples"
+        )
+        self.say(f"{self._rule()}; the scored split takes no part in it")
+        if self.kept.writes:
+            self.kept.check_room(12 * size)
+        if store is not None:
+            wanted = config.steps * config.batch + len(self.held_out.indices)
+            self.say(store.estimate(min(source.distinct, wanted), self.shape))
+
+    def _rule(self) -> str:
+        best = "highest" if self.selection.higher_is_better else "lowest"
+        count = len(self.held_out.indices)
+        return f"the readout that reports has the {best} {self.selection.name} on {count:,} held-out training examples"
+
+    def train(self, board: bool) -> None:
+        """From the last checkpoint, or from the start, to the last step."""
+        self._resume()
+        if self.kept.writes:
+            self.kept.open_log(self.step, board=board)
+        config, first, clips = self.config, self.step, 0
+        parts = schedule(
+            range(self.step, config.steps),
+            batch=config.batch,
+            accumulate=config.accumulate,
+            world=self.ranks.world,
+            rank=self.ranks.rank,
+        )
+        batches = self.training.load(parts, self.workers)
+        started = saved = time.monotonic()
+        before = self.seconds["wall"]
+        silent = True if self.ranks.rank else None
+        with tqdm(total=config.steps, initial=self.step, unit="step", desc="fit", disable=silent) as progress:
+            while self.step < config.steps:
+                self._update(batches)
+                clips += config.batch
+                progress.update()
+                if self.step % config.log_every == 0 or self.step == config.steps:
+                    progress.set_postfix_str(self._log())
+                last = self.step == config.steps
+                self.seconds["wall"] = before + time.monotonic() - started
+                if self.kept.writes and (last or time.monotonic() - saved >= config.checkpoint_every_s):
+                    self._save()
+                    saved = time.monotonic()
+        if self.kept.writes and clips:
+            self.kept.add_timing(
+                {
+                    "finished": now(),
+                    "from": first,
+                    "to": self.step,
+                    "seconds": round(self.seconds["wall"] - before, 3),
+                    "clips": clips,
+                }
+            )
+
+    def _resume(self) -> None:
+        found = self.kept.load()
+        if found is None:
+            return
+        tensors, facts = found
+        self.step = facts["step"]
+        with torch.no_grad():
+            for name, part in self.optimiser.slices.items():
+                part.copy_(tensors[name])
+        self.optimiser.restore(tensors, self.step)
+        self.alive.copy_(tensors["alive"])
+        self.window.copy_(tensors["window"])
+        self.seconds, self.timed_clips = facts["seconds"], facts["timed_clips"]
+        self.say(f"{self.kept.path}: resumed from step {self.step:,} of {self.config.steps:,}")
+
+    def _save(self) -> None:
+        if self.features.store is not None:
+            self.features.store.flush()
+        tensors = {**self.optimiser.slices, **self.optimiser.state(), "alive": self.alive, "window": self.window}
+        facts = {"step": self.step, "seconds": self.seconds, "timed_clips": self.timed_clips}
+        self.kept.save(tensors, facts)
+
+    def _update(self, batches: Iterator[Batch]) -> None:
+        """One step: every part forward and backward, gradients summed over parts and processes, one update."""
+        config, count = self.config, len(self.replicas)
+        # An accelerator works behind our back; to time it we wait for it, so not at every step.
+        timed = self.device.type != "cuda" or self.step % 16 == 0
+        start = self._clock(timed)
+        self.optimiser.gradient.zero_()
+        sums = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
+        loading = encoding = 0.0
+        for _ in range(config.accumulate):
+            before = self._clock(timed)
+            batch = next(batches).to(self.device)
+            loaded = self._clock(timed)
+            features = self._encode(self.training, batch)
+            encoded = self._clock(timed)
+            loading, encoding = loading + loaded - before, encoding + encoded - loaded
+            total, places = self.loss(self._outputs(features, batch.queries), batch.target)
+            total.sum().backward()
+            sums[:count] += total.detach()
+            sums[count] += places
+        self.ranks.sum(self.optimiser.gradient)
+        losses = self.ranks.sum(sums)[:count] / sums[count].clamp(min=1e-12)
+        self.optimiser.gradient.div_(sums[count].clamp(min=1e-12))
+        # A replica that has diverged goes on, with no effect on the others, and is never chosen.
+        self.alive &= torch.isfinite(losses)
+        self.window += losses
+        self.optimiser.step([config.rate(peak, self.step) for peak, _ in self.replicas])
+        self.step += 1
+        if timed:
+            self.seconds["loading"] += loading
+            self.seconds["encoder"] += encoding
+            self.seconds["all"] += self._clock(True) - start
+            self.timed_clips += config.batch
+
+    def _clock(self, wait: bool) -> float:
+        if wait and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _encode(self, data: Batches, batch: Batch) -> Tensor:
+        return self.features(batch.keys, lambda position: data.clip(batch, position), self.shape)
+
+    def _outputs(self, features: Tensor, queries: Tensor | None) -> Tensor:
+        """Float32 outputs [R, B, ...]."""
+        half = self.config.autocast == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            outputs = self.module(features, queries)
+        return (outputs[None] if len(self.replicas) == 1 else outputs).float()
+
+    def _log(self) -> str:
+        """Logs the mean losses since the last line, and returns what the progress bar says."""
+        config, replicas = self.config, range(len(self.replicas))
+        steps = (self.step - 1) % config.log_every + 1
+        alive = self.alive.tolist()
+        means = [value / steps for value in self.window.tolist()]
+        losses = [means[i] if alive[i] and math.isfinite(means[i]) else None for i in replicas]
+        self.window.zero_()
+        if not any(alive):
+            rates = ", ".join(f"{rate:g}" for rate in config.learning_rates)
+            raise UserError(f"every readout diverged by step {self.step:,} (learning rates {rates}); try smaller ones")
+        if self.kept.writes:
+            rates_now = [config.rate(peak, self.step - 1) for peak, _ in self.replicas]
+            self.kept.log(self.step, self.names, losses, rates_now)
+        best = min((i for i in replicas if losses[i] is not None), key=lambda i: means[i])
+        lost = len(alive) - sum(alive)
+        return f"loss {means[best]:.4g} ({self.names[best]})" + (f", {lost} diverged" if lost else "")
+
+    @torch.no_grad()
+    def _score(self) -> list[float]:
+        """The selection metric of each replica over all held-out examples."""
+        count = len(self.replicas)
+        size = max(1, self.config.batch // (self.ranks.world * self.config.accumulate))
+        numbers = range(len(self.held_out.indices))[self.ranks.rank :: self.ranks.world]
+        parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        sums = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
+        for batch in self.held_out.load(parts, self.workers):
+            batch.to(self.device)
+            outputs = self._outputs(self._encode(self.held_out, batch), batch.queries)
+            total, places = self.selection.measure(outputs, batch.target)
+            sums[:count] += total
+            sums[count] += places
+        self.ranks.sum(sums)
+        return (sums[:count] / sums[count].clamp(min=1e-12)).tolist()
+
+    def conclude(self) -> dict[str, Any]:
+        """Chooses a replica, writes it, and returns the summary."""
+        alive, scores = self.alive.tolist(), self._score()
+        sign = 1 if self.selection.higher_is_better else -1
+        able = [i for i in range(len(scores)) if alive[i] and math.isfinite(scores[i])]
+        if not able:
+            raise UserError(f"no readout has a finite {self.selection.name} on the held-out examples")
+        chosen = max(able, key=lambda i: sign * scores[i])
+        told = [
+            {"learning_rate": rate, "seed": seed, "diverged": not alive[i], "score": scores[i] if i in able else None}
+            for i, (rate, seed) in enumerate(self.replicas)
+        ]
+        choice = {
+            "rule": self._rule(),
+            "metric": self.selection.name,
+            "chosen": {"learning_rate": self.replicas[chosen][0], "seed": self.replicas[chosen][1]},
+            "replicas": told,
+        }
+        self.say(
+            f"{self._rule()}: {self.names[chosen]} with {scores[chosen]:.6g}, of "
+            + ", ".join(
+                f"{name}: {'diverged' if i not in able else f'{scores[i]:.6g}'}" for i, name in enumerate(self.names)
+            )
+        )
+        everything = self.seconds["all"]
+        summary = {
+            **choice,
+            "steps": self.config.steps,
+            "training_examples": len(self.training.indices),
+            "held_out_examples": len(self.held_out.indices),
+            "processes": self.ranks.world,
+            "wall_s": round(self.seconds["wall"], 3),
+            "clips_per_s": round(self.timed_clips / everything, 3),
+            "share_of_encoder": round(self.seconds["encoder"] / everything, 4),
+            "share_of_loading": round(self.seconds["loading"] / everything, 4),
+            "finished": now(),
+        }
+        if self.features.store is not None:
+            self.features.store.flush()
+        if self.kept.writes:
+            arrays = released_arrays(self.module, chosen)
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            self.kept.finish(tensors, {"readout": dataclasses.asdict(self.module.config), **choice}, summary)
+        return summary
+
+
+def feature_identity(encoder: Encoder, source: Source) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "encoder": encoder.describe(),
+        "preprocessing": source.preprocessing(),
+        "code_sha256": source_sha256([Encoder, type(encoder), type(source)]),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": encoder.device.type,
+    }
+
+
+def _identity(
+    encoder: Encoder,
+    source: Source,
+    readout: ReadoutConfig,
+    config: FitConfig,
+    loss: Measure,
+    selection: Selection,
+    cache: Cache | None,
+) -> dict[str, Any]:
+    """All that can change the readout, as JSON values."""
+    functions = [_unwrapped(loss), _unwrapped(selection.measure)]
+    identity = {
+        **feature_identity(encoder, source),
+        "source": source.describe(),
+        "readout": dataclasses.asdict(readout),
+        "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
+        "functions": [told for _, told in functions],
+        "selection": [selection.name, selection.higher_is_better],
+        "functions_sha256": source_sha256([AttentionReadout, *(function for function, _ in functions)]),
+        "features": "float32" if cache is None else cache.dtype,
+    }
+    return json.loads(json.dumps(identity))
+
+
+def _unwrapped(function: Any) -> tuple[Any, str]:
+    """What holds the code of a function, and its name with what was set in it: a partial, or a dataclass instance."""
+    if isinstance(function, functools.partial):
+        inner, told = _unwrapped(function.func)
+        return inner, f"{told} {function.args!r} {sorted(function.keywords.items())!r}"
+    return function, getattr(function, "__qualname__", None) or repr(function)
+
+
+def _silent(line: str) -> None:
+    pass
