@@ -1,6 +1,7 @@
 """Evaluates an encoder on a task: video by video, resumable, in shards, with a stamp."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,10 +83,33 @@ def evaluate(
     encoder = encoder.at(task.tap)
     if not 1 <= shard[0] <= shard[1]:
         raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")
+    shard = _of_torchrun(shard)
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
     run = RunFolder(Path(out), describe_run(encoder, task, dataset))
+    _fit(encoder, task, dataset.videos, shard, run)
     _measure(encoder, task, shard_of(dataset.videos, shard), shard, run)
     return _conclude(encoder, task, dataset, run)
+
+
+def _of_torchrun(shard: Shard) -> Shard:
+    """The shard of this process where `torchrun` started several: each takes its part of the videos."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return shard
+    if shard != (1, 1):
+        raise UserError("under torchrun every process takes its shard by itself; leave out --shard")
+    return int(os.environ.get("RANK", "0")) + 1, world
+
+
+def _fit(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:
+    """Fits what the task fits, where this process has videos to measure.
+
+    The processes of `torchrun` fit together, so there all of them do where any has videos left: one that stayed away
+    would leave the others waiting.
+    """
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if _pending(task, videos if together else shard_of(videos, shard), run):
+        task.fit(encoder, run.path / "fit")
 
 
 def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:

@@ -35,18 +35,20 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
             "own split": not result["official_split"],
         }
         stamp = result["stamp"]
-        published = stamp["encoder"]["card"].get("published", "")
+        printed = published_score(stamp["encoder"]["card"].get("published", ""), result["task"])
         rows.append(
             {
                 "task": result["task"],
                 "model": result["model"],
                 "metric": result["metric"]["key"],
                 "unit": result["metric"]["unit"],
+                "scale": (scale := result["metric"].get("scale", 1.0)),
+                "digits": result["metric"].get("digits", 1),
                 "score": result["score"][result["metric"]["key"]],
                 "low": low,
                 "high": high,
                 "floor": result["score"].get(result["metric"]["floor"]),
-                "paper": None if any(flags.values()) else published_score(published, result["task"]),
+                "paper": None if printed is None or any(flags.values()) else printed / scale,
                 "videos": result["videos"],
                 "frames": result["frames"],
                 "dtype": stamp["encoder"]["dtype"],
@@ -95,15 +97,19 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _line(row: Row) -> list[str]:
-    interval = "" if row["low"] is None else f"{row['low']:.1f} to {row['high']:.1f}"
+    def shown(key: str) -> str:
+        return "" if row[key] is None else f"{row[key] * row['scale']:.{row['digits']}f}"
+
+    interval = "" if row["low"] is None else f"{shown('low')} to {shown('high')}"
     counts = [str(row["videos"]), str(row["frames"])]
     return [
         row["task"],
         row["model"],
         f"{row['metric']} ({row['unit']})",
-        f"{row['score']:.1f}",
+        shown("score"),
         interval,
-        *("" if row[key] is None else f"{row[key]:.1f}" for key in ("floor", "paper")),
+        shown("floor"),
+        shown("paper"),
         *counts,
         row["flags"],
     ]

@@ -44,12 +44,13 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-    """The headline number of a task.
+    """The headline number of a task. Stored as the task computes it, with all its digits.
 
     Attributes:
         key: its name in the score.
         label: how it is called in a heading.
-        unit: in which it is stored and printed.
+        unit: in which it is printed.
+        scale, digits: what is printed is the stored number times `scale`, with this many digits.
         higher_is_better: which way is better.
         floor: name in the score of what a trivial baseline reaches on the same videos; "" where there is none.
     """
@@ -57,8 +58,14 @@ class Metric:
     key: str
     label: str
     unit: str = "%"
+    scale: float = 1.0
+    digits: int = 1
     higher_is_better: bool = True
     floor: str = ""
+
+    def shown(self, value: float) -> str:
+        """A value as it is printed, without the unit."""
+        return f"{value * self.scale:.{self.digits}f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,6 +215,13 @@ class Task(abc.ABC, Generic[P]):
     @abc.abstractmethod
     def write_demo(self, folder: Path) -> None:
         """Writes the procedural copy of the data in the official layout under `folder`."""
+
+    def fit(self, encoder: Encoder, folder: Path) -> None:
+        """What must be done before the first video is measured: a task that fits a head does it here, in `folder`.
+
+        Called after `open`, in every process that has videos to measure; what an earlier call finished is taken up.
+        """
+        return
 
     def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
         """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""

@@ -44,6 +44,11 @@ def run(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Another value for a constant of the protocol, as topk=5.")
     ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Frozen features on disk: off, read or write. [default: write where clips are fixed]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load the clips a head is fitted on.")] = 0,
     save_predictions: Annotated[
         Path | None, typer.Option(help="Also write predictions below this folder, as DIR/TASK/MODEL/VIDEO/FRAME.png.")
     ] = None,
@@ -57,7 +62,11 @@ def run(
     models = names(model, _runnable(weights))
     tasks = names(task, task_names())
     failures = Failures()
-    found_tasks = [found for name in tasks if (found := failures.guard(name, _task, name, protocol, override or []))]
+    found_tasks = [
+        found for name in tasks if (found := failures.guard(name, _task, name, protocol, override or [], data))
+    ]
+    for found in found_tasks:
+        _configure(found, cache, workers)
     known_models = [name for name in models if failures.guard(name, find_model, name)]
     check_weights(known_models, weights)
     results: list[Result] = []
@@ -100,11 +109,25 @@ def merge(
     typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
 
 
-def _task(name: str, preset: str | None, overrides: list[str]) -> "Task":
-    """A task under a preset of its protocol, with single constants set to other values."""
+def _configure(task: Any, cache: str | None, workers: int) -> None:
+    """Says to a task that fits a head where features are kept and how many processes load clips."""
+    if not hasattr(task, "cache"):
+        if cache is not None or workers:
+            raise UserError(f"{task.name} fits no head; leave out --cache and --workers")
+        return
+    if cache not in (None, "off", "read", "write"):
+        raise unknown_name("--cache", str(cache), ["off", "read", "write"])
+    task.cache, task.workers = cache, workers
+
+
+def _task(name: str, preset: str | None, overrides: list[str], data: str | None) -> "Task":
+    """A task under a preset of its protocol (by itself: that for demo data), with single constants set otherwise."""
+    from rvm_bench.data import DEMO
     from rvm_bench.overrides import override
 
     task = find_task(name)
+    if preset is None and data == DEMO and DEMO in task.presets:
+        preset = DEMO
     if preset is not None:
         if preset not in task.presets:
             raise unknown_name(f"protocol of {name}", preset, task.presets)
@@ -126,9 +149,9 @@ def _evaluate(
         )
     else:
         metric = task.metric
-        interval = "" if result.interval is None else " [{:.1f}, {:.1f}]".format(*result.interval)
+        low_high = "" if result.interval is None else " [{}, {}]".format(*map(metric.shown, result.interval))
         typer.echo(
-            f"{result.model} on {result.task}: {metric.key} {result.value:.1f}{interval} {metric.unit}, "
+            f"{result.model} on {result.task}: {metric.key} {metric.shown(result.value)}{low_high} {metric.unit}, "
             f"{len(result.records)} videos ({result.path})"
         )
     return result

@@ -83,6 +83,33 @@ def test_a_shard_that_does_not_exist_is_refused(tmp_path, numbers, shard):
         evaluate(Ones(), ToyTask(), data=numbers, out=tmp_path, shard=shard)
 
 
+class Fits(ToyTask):
+    """Notes whether there was anything to fit for."""
+
+    def fit(self, encoder, folder):
+        self.fits = [*getattr(self, "fits", []), folder.name]
+
+
+def test_what_is_fitted_is_fitted_before_the_first_video_and_not_for_a_finished_run(tmp_path, numbers):
+    task = Fits()
+    for _ in range(2):
+        evaluate(Ones(), task, data=numbers, out=tmp_path)
+    assert task.fits == ["fit"]
+
+
+def test_a_shard_without_videos_left_fits_alone_nothing_but_takes_part_under_torchrun(tmp_path, numbers, monkeypatch):
+    evaluate(Ones(), Fits(), data=numbers, out=tmp_path, shard=(1, 2))
+    alone = Fits()
+    evaluate(Ones(), alone, data=numbers, out=tmp_path, shard=(1, 2))
+    assert not hasattr(alone, "fits")
+    # The second process of two has a video left, and waits in its fit for the first one.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    together = Fits()
+    result = evaluate(Ones(), together, data=numbers, out=tmp_path)
+    assert (together.fits, together.measured, result.remaining) == (["fit"], [], ("b",))
+
+
 def test_missing_data_stops_unless_allowed_and_is_stamped(tmp_path, numbers):
     (numbers / "b.txt").write_text("")
     with pytest.raises(UserError, match=r"b\.txt is empty"):

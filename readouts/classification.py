@@ -1,0 +1,189 @@
+"""Action recognition on labelled clips: what SSv2 and Kinetics-700 share.
+
+A training clip is 16 frames from a random start, short side 224, a random crop, colours augmented; a scored one is cut
+from the middle of the picture. Source: paper section 11.1; what it leaves open is a constant with its source.
+"""
+
+import abc
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from readouts.attention import ReadoutConfig, average_clips
+from readouts.augment import colour
+from readouts.clip_files import ClipCopy, ClipExample
+from readouts.losses import Selection, cross_entropy, top1
+from readouts.sampling import Item, Source
+from readouts.task import OURS, ReadoutProtocol, ReadoutTask
+from rvm_bench.clips import linspaced_clips, middle_clip, random_clip
+from rvm_bench.encoder import Encoder
+from rvm_bench.resize import center_crop, crop, random_crop, short_side
+from rvm_bench.task import Dataset, Metric, Record, constant
+from rvm_bench.video import count_frames, read_frames
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationProtocol(ReadoutProtocol):
+    """Constants of an action recognition task."""
+
+    stride: int = constant(2, "paper section 11.1 and Table 7; in native frames")
+    test_clips: int = constant(1, "the paper states no number for SSv2; one, from the middle")
+    colour_augmentation: bool = constant(True, "paper section 11.1; sizes as in tapnet default_color_augmentation_fn")
+    flip: bool = constant(False, f"horizontal flips; never where classes have a direction; {OURS}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipSource:
+    """The training videos as the fitter draws them."""
+
+    examples: Sequence[ClipExample] = dataclasses.field(repr=False)
+    protocol: ClassificationProtocol
+    manifest_sha256: str
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        return [example.name for example in self.examples]
+
+    @property
+    def distinct(self) -> int:
+        return len(self.examples) if self.protocol.fixed_clips else 0
+
+    def describe(self) -> dict[str, Any]:
+        return {"protocol": self.protocol.to_dict(), "data": self.manifest_sha256}
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {"side_px": self.protocol.side_px, "resize": "short side, then middle crop"}
+
+    def train_item(self, index: int, rng: np.random.Generator) -> Item:
+        if self.protocol.fixed_clips:
+            return self.held_out_item(index)
+        example = self.examples[index]
+        # The clip's own generator is drawn here, so that whether it is decoded does not change what comes after.
+        seed = int(rng.integers(2**63))
+        return Item(clip=lambda: self._augmented(example, np.random.default_rng(seed)), target=_target(example))
+
+    def held_out_item(self, index: int) -> Item:
+        example = self.examples[index]
+        key = clip_key(example, "middle", self.protocol)
+        return Item(clip=lambda: evaluation_clips(example, self.protocol, 1)[0], target=_target(example), key=key)
+
+    def _augmented(self, example: ClipExample, rng: np.random.Generator) -> np.ndarray:
+        p = self.protocol
+        indices = random_clip(frame_count(example.file), p.frames, p.stride, rng)
+        frames = read_frames(example.file, indices, resize=short_side(p.side_px))
+        size_hw = p.side_px, p.side_px
+        clip = crop(frames, random_crop(frames.shape[1:3], size_hw, rng), size_hw)
+        if p.colour_augmentation:
+            clip = colour(np.ascontiguousarray(clip), rng)
+        if p.flip and rng.random() < 0.5:
+            clip = clip[:, :, ::-1]
+        return np.ascontiguousarray(clip)
+
+
+def _target(example: ClipExample) -> dict[str, np.ndarray]:
+    return {"label": np.int64(example.label)}  # type: ignore[dict-item]
+
+
+def clip_key(example: ClipExample, which: str, p: ClassificationProtocol) -> str:
+    """What identifies a clip's pixels: the file by name and size, and the frames."""
+    return f"{example.name} {example.file.stat().st_size} {which} {p.frames}x{p.stride}"
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def frame_count(file: Path) -> int:
+    """Frames of a video, counted once in a process."""
+    return count_frames(file)
+
+
+def evaluation_clips(example: ClipExample, p: ClassificationProtocol, clips: int) -> np.ndarray:
+    """uint8 [clips, T, side, side, 3]: one clip from the middle of the video, or several at equal distances."""
+    length = frame_count(example.file)
+    if clips == 1:
+        indices = middle_clip(length, p.frames, p.stride)[None]
+    else:
+        indices = linspaced_clips(length, p.frames, p.stride, clips)
+    frames = read_frames(example.file, indices, resize=short_side(p.side_px))
+    return np.ascontiguousarray(center_crop(frames, (p.side_px, p.side_px)))
+
+
+class ClassificationTask(ReadoutTask[ClassificationProtocol]):
+    """Top-1 accuracy. A subclass says where the data is and what its constants are."""
+
+    metric: ClassVar[Metric] = Metric(key="top1", label="top-1", floor="majority top1")
+    loss: ClassVar[Any] = staticmethod(cross_entropy)
+    selection: ClassVar[Selection] = Selection(name="top-1", measure=top1)
+    _copy: ClipCopy
+    _majority: int
+
+    @abc.abstractmethod
+    def open_copy(self, data: Path) -> ClipCopy:
+        """The copy of the data under a folder."""
+
+    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
+        self._copy = self.open_copy(data)
+        counts = Counter(example.label for example in self._copy.training.examples)
+        self._majority = max(sorted(counts), key=counts.__getitem__, default=0)
+        length = self.protocol.frames * self.protocol.test_clips
+        return self._copy.dataset(self, length=length, allow_missing=allow_missing)
+
+    def check(self, data: Path) -> list[str]:
+        return self.open_copy(data).problems()
+
+    def training(self) -> Source:
+        return ClipSource(
+            examples=self._copy.training.examples,
+            protocol=self.protocol,
+            manifest_sha256=self._copy.manifest_sha256(),
+        )
+
+    def readout(self, channels: int) -> ReadoutConfig:
+        p = self.protocol
+        return ReadoutConfig(
+            frames=p.frames,
+            channels=channels,
+            params=p.params,
+            heads=p.heads,
+            outputs=len(self._copy.classes),
+            queries=1,
+        )
+
+    def measure(self, encoder: Encoder, video: ClipExample, tick: Callable[[], object] = lambda: None) -> Record:
+        """The label, the five likeliest classes with their probabilities, and what always saying the commonest class
+        of the training videos would say."""
+        p = self.protocol
+        clips = evaluation_clips(video, p, p.test_clips)
+        which = ["middle"] if p.test_clips == 1 else [f"{i} of {p.test_clips}" for i in range(p.test_clips)]
+        keys: list[str | None] = [clip_key(video, place, p) for place in which]
+        # Clip by clip, so that memory does not grow with their number.
+        logits = [self.outputs(encoder, [key], clip[None]) for key, clip in zip(keys, clips, strict=True)]
+        probabilities = average_clips(_stacked(logits), len(clips))[0].cpu().numpy()
+        likeliest = np.argsort(-probabilities, kind="stable")[:5]
+        for _ in range(video.length):
+            tick()
+        return {
+            "label": video.label,
+            "predicted": [int(i) for i in likeliest],
+            "probabilities": [float(probabilities[i]) for i in likeliest],
+            "majority": self._majority,
+        }
+
+    def score(self, records: list[Record]) -> dict[str, float]:  # type: ignore[override]
+        """Percent of the videos whose likeliest class is right, and whose five likeliest hold the right one."""
+        count = len(records)
+        return {
+            "top1": 100 * sum(r["predicted"][0] == r["label"] for r in records) / count,
+            "top5": 100 * sum(r["label"] in r["predicted"] for r in records) / count,
+            "majority top1": 100 * sum(r["majority"] == r["label"] for r in records) / count,
+            "videos": count,
+        }
+
+
+def _stacked(logits: list[Any]) -> Any:
+    import torch
+
+    return torch.cat(logits)

@@ -1,0 +1,155 @@
+"""What the readout tasks share: a head is fitted on the training split, then the scored split is measured.
+
+A task says which clips there are, what the loss is and how large the head; the fitter does the rest. What lies on disk
+of a fit is in the run's folder under `fit/`, and survives being killed like the records do.
+"""
+
+import abc
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from readouts.attention import ReadoutConfig
+from readouts.features import Cache, FeatureStore, FrozenFeatures
+from readouts.fit import Fitted, feature_identity, fit
+from readouts.losses import Measure, Selection
+from readouts.recipe import FitConfig
+from readouts.sampling import Source
+from rvm_bench.encoder import Encoder
+from rvm_bench.overrides import check_choices
+from rvm_bench.task import Dataset, Protocol, Task, constant
+from rvm_bench.weights import cache_folder
+
+SCIVID = "scivid configs/launch_config.py, the group's only published recipe; the paper gives none"
+OURS = "ours: the paper and the released code say nothing"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadoutProtocol(Protocol):
+    """Constants that all readout tasks have; the fitter's own are those of `recipe.FitConfig` by the same names."""
+
+    frames: int = constant(16, "paper Table 7")
+    side_px: int = constant(224, "paper Table 7")
+    params: int = constant(1024, "paper Table 7")
+    heads: int = constant(16, "paper Table 7")
+    learning_rates: tuple[float, ...] = constant((1e-4, 3e-4, 1e-3), f"3e-4: {SCIVID}; one to each side: {OURS}")
+    seeds: tuple[int, ...] = constant((0,), OURS)
+    weight_decay: float = constant(1e-4, SCIVID)
+    warmup_steps: int = constant(1000, SCIVID)
+    steps: int = constant(40_000, SCIVID)
+    final_rate: float = constant(1e-7, SCIVID)
+    batch: int = constant(32, SCIVID)
+    accumulate: int = constant(1, OURS)
+    held_out: float = constant(0.05, f"share of the training videos that selects the head; {OURS}")
+    held_out_least: int = constant(16, OURS)
+    sampling_seed: int = constant(0, OURS)
+    autocast: Literal["float32", "bfloat16"] = constant("float32", OURS)
+    query_chunk: int = constant(1024, "memory only; the result is the same")
+    fixed_clips: bool = constant(
+        False, "true: always the same clips of a training video, not augmented, so that features can be cached; ours"
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        self.fit_config()
+
+    def fit_config(self) -> FitConfig:
+        names = {field.name for field in dataclasses.fields(FitConfig)}
+        return FitConfig(**{name: value for name, value in vars(self).items() if name in names})
+
+
+P = TypeVar("P", bound=ReadoutProtocol)
+
+
+class ReadoutTask(Task[P], Generic[P]):
+    """A task that fits a head.
+
+    Attributes:
+        cache: where frozen features are kept: "off", "read" or "write"; None: "write" where the protocol's clips are
+            fixed, else "off". A cache rounds features to bfloat16, which is part of the run's identity.
+        workers: processes that load clips.
+        fitted: the head, once `fit` was called.
+    """
+
+    tap: ClassVar[str] = "readout"
+    loss: ClassVar[Measure]
+    selection: ClassVar[Selection]
+
+    def __init__(self, protocol: P | None = None) -> None:
+        self.protocol = protocol or self.default_protocol()
+        self.cache: str | None = None
+        self.workers = 0
+        self.fitted: Fitted | None = None
+        self._features: FrozenFeatures | None = None
+        self._source: Source | None = None
+
+    @classmethod
+    @abc.abstractmethod
+    def default_protocol(cls) -> P:
+        """The official constants."""
+
+    @abc.abstractmethod
+    def training(self) -> Source:
+        """The training split of the copy that `open` verified."""
+
+    @abc.abstractmethod
+    def readout(self, channels: int) -> ReadoutConfig:
+        """Sizes of the head for features of this many channels."""
+
+    def fit(self, encoder: Encoder, folder: Path) -> None:
+        """Fits the head, or takes up what is in `folder`."""
+        source = self.training()
+        mode: Any = self._cache_mode()
+        cache = Cache(folder=cache_folder() / "features", mode=mode)
+        config = self.protocol.fit_config()
+        self.fitted = fit(
+            encoder,
+            source,
+            self.readout(encoder.card.width),
+            config,
+            type(self).loss,
+            self.selection,
+            folder,
+            cache=cache,
+            workers=self.workers,
+        )
+        # Every scored clip is seen once, so its features are rounded alike but not kept.
+        frozen = encoder.at("readout")
+        reading = dataclasses.replace(cache, mode="read")
+        store = None if mode == "off" else FeatureStore(reading, feature_identity(frozen, source))
+        self._features = FrozenFeatures(frozen, store)
+
+    def describe(self) -> dict[str, Any]:
+        rounding = {} if self._cache_mode() == "off" else {"features": Cache(folder=Path()).dtype}
+        return {**super().describe(), **rounding}
+
+    def outputs(self, encoder: Encoder, keys: list[str | None], clips: np.ndarray) -> Tensor:
+        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split; their features may be cached."""
+        assert self.fitted is not None
+        assert self._features is not None
+        grid = np.prod(encoder.grid(*clips.shape[2:4]))
+        shape = (clips.shape[1], int(grid), encoder.card.width)
+        features = self._features(keys, lambda position: clips[position], shape)
+        return self.fitted.predict(features).float()
+
+    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
+        """From one clip loaded and encoded now. The head's own steps, cheaper than the encoder's, are left out."""
+        source, protocol = self.training(), self.protocol
+        start = time.perf_counter()
+        clip = source.held_out_item(0).clip()
+        loaded = time.perf_counter()
+        encoder.at("readout").clips(clip[None])
+        encoded = time.perf_counter()
+        clips = protocol.steps * protocol.batch
+        if protocol.fixed_clips:
+            clips = min(clips, source.distinct)
+        per_clip = encoded - loaded + (loaded - start) / max(1, min(self.workers, os.cpu_count() or 1))
+        return (clips + dataset.frames / protocol.frames) * per_clip
+
+    def _cache_mode(self) -> str:
+        return self.cache or ("write" if self.protocol.fixed_clips else "off")
