@@ -69,7 +69,9 @@ class ClipSource:
 
     def held_out_item(self, index: int) -> Item:
         example = self.examples[index]
-        key = clip_key(example, "middle", self.protocol)
+        p = self.protocol
+        # The file by name and size, and its frames; what is done to them is in `preprocessing`.
+        key = f"{example.name} {example.file.stat().st_size} middle {p.frames}x{p.stride}"
         return Item(clip=lambda: evaluation_clips(example, self.protocol, 1)[0], target=_target(example), key=key)
 
     def _augmented(self, example: ClipExample, rng: np.random.Generator) -> np.ndarray:
@@ -87,11 +89,6 @@ class ClipSource:
 
 def _target(example: ClipExample) -> dict[str, np.ndarray]:
     return {"label": np.int64(example.label)}  # type: ignore[dict-item]
-
-
-def clip_key(example: ClipExample, which: str, p: ClassificationProtocol) -> str:
-    """What identifies a clip's pixels: the file by name and size, and the frames."""
-    return f"{example.name} {example.file.stat().st_size} {which} {p.frames}x{p.stride}"
 
 
 @functools.lru_cache(maxsize=1 << 20)
@@ -157,11 +154,7 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
         of the training videos would say."""
         p = self.protocol
         clips = evaluation_clips(video, p, p.test_clips)
-        which = ["middle"] if p.test_clips == 1 else [f"{i} of {p.test_clips}" for i in range(p.test_clips)]
-        keys: list[str | None] = [clip_key(video, place, p) for place in which]
-        # Clip by clip, so that memory does not grow with their number.
-        logits = [self.outputs(encoder, [key], clip[None]) for key, clip in zip(keys, clips, strict=True)]
-        probabilities = average_clips(_stacked(logits), len(clips))[0].cpu().numpy()
+        probabilities = average_clips(self.outputs(encoder, clips), len(clips))[0].cpu().numpy()
         likeliest = np.argsort(-probabilities, kind="stable")[:5]
         for _ in range(video.length):
             tick()
@@ -181,9 +174,3 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
             "majority top1": 100 * sum(r["majority"] == r["label"] for r in records) / count,
             "videos": count,
         }
-
-
-def _stacked(logits: list[Any]) -> Any:
-    import torch
-
-    return torch.cat(logits)

@@ -110,12 +110,8 @@ class ScanSource:
 
     def _item(self, scan: Scan, frames: np.ndarray, *, keyed: bool) -> Item:
         colour, depth_m = load_clip(scan, frames, self.protocol.side_px)
-        key = clip_key(scan, frames, self.protocol) if keyed else None
+        key = f"{scan.name} {scan.identity()} {frames.tolist()}" if keyed else None
         return Item(clip=lambda: colour, target={"depth": depth_m, "valid": valid(depth_m, self.protocol)}, key=key)
-
-
-def clip_key(scan: Scan, frames: np.ndarray, p: ScanNetProtocol) -> str:
-    return f"{scan.name} {scan.identity()} {frames.tolist()}"
 
 
 def valid(depth_m: np.ndarray, p: ScanNetProtocol) -> np.ndarray:
@@ -194,7 +190,7 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
         record: dict[str, Any] = {"frames": 0, "pixels": 0, "abs_rel": 0.0, "delta1": 0, "constant": 0.0}
         for frames in eval_windows(video.frames, length=p.frames, stride=p.stride):
             colour, depth_m = load_clip(video, frames, p.side_px)
-            logs = self.outputs(encoder, [clip_key(video, frames, p)], colour[None])[0, ..., 0]
+            logs = self.outputs(encoder, colour[None])[0, ..., 0]
             predicted_m, mask = np.exp(logs.cpu().numpy()), valid(depth_m, p)
             total, count = abs_rel_sums(predicted_m, depth_m, mask)
             held, _ = abs_rel_sums(np.full_like(depth_m, self._constant_m()), depth_m, mask)

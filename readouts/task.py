@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from readouts.attention import ReadoutConfig
-from readouts.features import Cache, FeatureStore, FrozenFeatures
-from readouts.fit import Fitted, feature_identity, fit
+from readouts.features import DTYPES, Cache, encode_clips
+from readouts.fit import Fitted, fit
 from readouts.losses import Measure, Selection
 from readouts.recipe import FitConfig
 from readouts.sampling import Source
@@ -85,8 +85,6 @@ class ReadoutTask(Task[P], Generic[P]):
         self.cache: str | None = None
         self.workers = 0
         self.fitted: Fitted | None = None
-        self._features: FrozenFeatures | None = None
-        self._source: Source | None = None
 
     @classmethod
     @abc.abstractmethod
@@ -118,23 +116,20 @@ class ReadoutTask(Task[P], Generic[P]):
             cache=cache,
             workers=self.workers,
         )
-        # Every scored clip is seen once, so its features are rounded alike but not kept.
-        frozen = encoder.at("readout")
-        reading = dataclasses.replace(cache, mode="read")
-        store = None if mode == "off" else FeatureStore(reading, feature_identity(frozen, source))
-        self._features = FrozenFeatures(frozen, store)
 
     def describe(self) -> dict[str, Any]:
         rounding = {} if self._cache_mode() == "off" else {"features": Cache(folder=Path()).dtype}
         return {**super().describe(), **rounding}
 
-    def outputs(self, encoder: Encoder, keys: list[str | None], clips: np.ndarray) -> Tensor:
-        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split; their features may be cached."""
+    def outputs(self, encoder: Encoder, clips: np.ndarray) -> Tensor:
+        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split.
+
+        Their features are rounded as those of the training clips were, but not kept: each is seen once.
+        """
         assert self.fitted is not None
-        assert self._features is not None
-        grid = np.prod(encoder.grid(*clips.shape[2:4]))
-        shape = (clips.shape[1], int(grid), encoder.card.width)
-        features = self._features(keys, lambda position: clips[position], shape)
+        features = encode_clips(encoder.at("readout"), clips)
+        if self._cache_mode() != "off":
+            features = features.to(DTYPES[Cache(folder=Path()).dtype])
         return self.fitted.predict(features).float()
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
