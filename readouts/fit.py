@@ -5,12 +5,9 @@ started again ends, on a CPU, with the same bits, and one of several processes (
 within rounding. The readout that reports is chosen on held-out training examples; the scored split is never seen.
 """
 
-import contextlib
 import dataclasses
-import functools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,22 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from tqdm import tqdm
 
 from readouts.attention import AttentionReadout, ReadoutConfig, released_arrays
 from readouts.features import Cache, FeatureStore, FrozenFeatures, encode_clips
 from readouts.fit_folder import READOUT, FitFolder
+from readouts.fit_identity import feature_identity, fit_identity
 from readouts.losses import Measure, Selection
+from readouts.ranks import Ranks, joined_ranks
 from readouts.recipe import FitConfig, StackedAdamW
 from readouts.sampling import Batch, Batches, Source, schedule, split
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
-from rvm_bench.fingerprint import LIBRARIES, source_sha256
 from rvm_bench.stamp import now
-
-NOT_IDENTITY = ("log_every", "checkpoint_every_s")
-"""Fields of `FitConfig` that do not change the readout."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,10 +92,10 @@ def fit(
     """
     encoder = encoder.at("readout")
     cache = None if cache is None or cache.mode == "off" else cache
-    with _ranks(encoder) as ranks:
+    with joined_ranks(encoder) as ranks:
         if ranks.rank:
             say = _silent
-        identity = _identity(encoder, source, readout, config, loss, selection, cache)
+        identity = fit_identity(encoder, source, readout, config, loss, selection, cache)
         with FitFolder(folder, identity, writes=ranks.rank == 0) as kept:
             ranks.wait()
             if (summary := kept.finished()) is None:
@@ -138,49 +132,6 @@ def load_readout(file: Path) -> AttentionReadout:
         output_shape=sizes["output_shape"],
         patch=sizes["patch"],
     ).requires_grad_(False)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranks:
-    """The processes of a fit.
-
-    Attributes:
-        world: how many. rank: which of them this is.
-    """
-
-    world: int = 1
-    rank: int = 0
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Sums a tensor over all processes, in place."""
-        if self.world > 1:
-            dist.all_reduce(tensor)
-        return tensor
-
-    def wait(self) -> None:
-        if self.world > 1:
-            dist.barrier()
-
-
-@contextlib.contextmanager
-def _ranks(encoder: Encoder) -> Iterator[Ranks]:
-    """The processes that `torchrun` started, joined; one where it did not."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Ranks()
-        return
-    cuda = encoder.device.type == "cuda"
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        encoder.to(torch.device("cuda", torch.cuda.current_device()))
-    ours = not dist.is_initialized()
-    if ours:
-        dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield Ranks(world=world, rank=dist.get_rank())
-    finally:
-        if ours:
-            dist.destroy_process_group()
 
 
 class _Fit:
@@ -435,50 +386,6 @@ class _Fit:
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             self.kept.finish(tensors, {"readout": dataclasses.asdict(self.module.config), **choice}, summary)
         return summary
-
-
-def feature_identity(encoder: Encoder, source: Source) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    return {
-        "encoder": encoder.describe(),
-        "preprocessing": source.preprocessing(),
-        "code_sha256": source_sha256([Encoder, type(encoder), type(source)]),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "device": encoder.device.type,
-    }
-
-
-def _identity(
-    encoder: Encoder,
-    source: Source,
-    readout: ReadoutConfig,
-    config: FitConfig,
-    loss: Measure,
-    selection: Selection,
-    cache: Cache | None,
-) -> dict[str, Any]:
-    """All that can change the readout, as JSON values."""
-    functions = [_unwrapped(loss), _unwrapped(selection.measure)]
-    identity = {
-        **feature_identity(encoder, source),
-        "source": source.describe(),
-        "readout": dataclasses.asdict(readout),
-        "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
-        "functions": [told for _, told in functions],
-        "selection": [selection.name, selection.higher_is_better],
-        "functions_sha256": source_sha256([AttentionReadout, *(function for function, _ in functions)]),
-        "features": "float32" if cache is None else cache.dtype,
-    }
-    return json.loads(json.dumps(identity))
-
-
-def _unwrapped(function: Any) -> tuple[Any, str]:
-    """What holds the code of a function, and its name with what was set in it: a partial, or a dataclass instance."""
-    if isinstance(function, functools.partial):
-        inner, told = _unwrapped(function.func)
-        return inner, f"{told} {function.args!r} {sorted(function.keywords.items())!r}"
-    return function, getattr(function, "__qualname__", None) or repr(function)
 
 
 def _silent(line: str) -> None:

@@ -17,7 +17,8 @@ from readouts.attention import ReadoutConfig
 from readouts.losses import Selection, abs_rel, log_depth
 from readouts.metrics import abs_rel_sums, delta1_count
 from readouts.sampling import Item, Source
-from readouts.scannet_files import Scan, check_split, eval_windows, load_clip, open_split
+from readouts.scannet_files import Scan, eval_windows, load_clip
+from readouts.scannet_splits import check_split, open_split
 from readouts.task import OURS, ReadoutProtocol, ReadoutTask
 from rvm_bench.clips import random_clip
 from rvm_bench.encoder import Encoder

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from readouts.scannet_files import ExtractedScan, SensScan, load_clip, open_split
+from readouts.scannet_files import ExtractedScan, SensScan, load_clip
+from readouts.scannet_splits import open_split
 from rvm_bench.demo.room import CLEARANCE_M, STROLL_M, Block, make_room
 from rvm_bench.demo.scannet import (
     BASELINE_M,
