@@ -215,7 +215,13 @@ class _Fit:
         silent = True if self.ranks.rank else None
         with tqdm(total=config.steps, initial=self.step, unit="step", desc="fit", disable=silent) as progress:
             while self.step < config.steps:
-                self._update(batches)
+                try:
+                    self._update(batches)
+                except UserError:
+                    # A clip that cannot be read ends the fit between two updates: what came before is kept.
+                    if self.kept.writes and self.step > first:
+                        self._save()
+                    raise
                 clips += config.batch
                 progress.update()
                 if self.step % config.log_every == 0 or self.step == config.steps:

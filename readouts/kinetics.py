@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from readouts.classification import ClassificationProtocol, ClassificationTask
+from readouts.classification import DEMO_CONSTANTS, ClassificationProtocol, ClassificationTask
 from readouts.clip_files import ClipCopy
 from readouts.kinetics_files import open_kinetics
 from rvm_bench.task import constant
@@ -21,27 +21,11 @@ class KineticsProtocol(ClassificationProtocol):
     test_clips: int = constant(7, "paper section 11.1: 7 linearly spaced clips, softmax averaged")
 
 
-def demo_protocol() -> KineticsProtocol:
-    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
-    return KineticsProtocol(
-        side_px=96,
-        params=192,
-        heads=6,
-        learning_rates=(1e-3, 3e-3),
-        seeds=(0, 1),
-        warmup_steps=40,
-        steps=400,
-        held_out=0.15,
-        fixed_clips=True,
-        colour_augmentation=False,
-    )
-
-
 class KineticsTask(ClassificationTask):
     name: ClassVar[str] = "kinetics"
     title: ClassVar[str] = "action recognition, Kinetics-700-2020 validation, top-1"
     folder: ClassVar[str] = "kinetics700_2020"
-    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": demo_protocol}
+    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": lambda: KineticsProtocol(**DEMO_CONSTANTS)}
 
     @classmethod
     def default_protocol(cls) -> ClassificationProtocol:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from readouts.classification import ClassificationProtocol, ClassificationTask
+from readouts.classification import DEMO_CONSTANTS, ClassificationProtocol, ClassificationTask
 from readouts.clip_files import ClipCopy
 from readouts.ssv2_files import open_ssv2
 from rvm_bench.task import constant
@@ -22,27 +22,11 @@ class SSv2Protocol(ClassificationProtocol):
     heads: int = constant(12, "paper Table 7")
 
 
-def demo_protocol() -> SSv2Protocol:
-    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
-    return SSv2Protocol(
-        side_px=96,
-        params=192,
-        heads=6,
-        learning_rates=(3e-3, 1e-2),
-        seeds=(0, 1),
-        warmup_steps=60,
-        steps=1200,
-        held_out=0.15,
-        fixed_clips=True,
-        colour_augmentation=False,
-    )
-
-
 class SSv2Task(ClassificationTask):
     name: ClassVar[str] = "ssv2"
     title: ClassVar[str] = "action recognition, Something-Something v2 validation, top-1"
     folder: ClassVar[str] = "ssv2"
-    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": demo_protocol}
+    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": lambda: SSv2Protocol(**DEMO_CONSTANTS)}
 
     @classmethod
     def default_protocol(cls) -> ClassificationProtocol:

@@ -68,7 +68,7 @@ def evaluate(
 
     Args:
         encoder: an `Encoder`, or a name for `load_encoder`.
-        task: a `Task`, or its registered name.
+        task: a `Task`, or its registered name (on demo data under its preset for them, where it has one).
         data: the data folder, or "demo"; see `rvm_bench.data.data_folder`.
         out: folder of all runs.
         shard: (i, n) evaluates every n-th video from the i-th on; the last shard to finish writes the result.
@@ -79,7 +79,7 @@ def evaluate(
             process.
     """
     encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder.to(encoder.device)
-    task = find_task(task) if isinstance(task, str) else task
+    task = find_task(task, data=data) if isinstance(task, str) else task
     encoder = encoder.at(task.tap)
     if not 1 <= shard[0] <= shard[1]:
         raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")

@@ -15,7 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,12 +62,35 @@ def find_model(name: str) -> Callable[..., Any]:
     return _load(entries[name])
 
 
-def find_task(name: str) -> "Task":
-    """The task of a registered name."""
+def find_task(
+    name: str, *, data: str | Path | None = None, preset: str | None = None, overrides: Sequence[str] = ()
+) -> "Task":
+    """The task of a registered name.
+
+    Args:
+        name: as `task_names` gives it.
+        data: what the task will be opened on; "demo" chooses by itself the preset for demo data, where there is one.
+        preset: a preset of its protocol; None for the official one.
+        overrides: other values for single constants, as "topk=5"; see `overrides.override`.
+
+    Raises:
+        UserError: an unknown task, preset or constant (the nearest are offered), or a value that is refused.
+    """
+    from rvm_bench.data import DEMO
+    from rvm_bench.overrides import override
+
     entries = _entries("tasks")
     if name not in entries:
         raise unknown_name("task", name, entries)
-    return _load(entries[name])()
+    task = _load(entries[name])()
+    if preset is None and str(data) == DEMO and DEMO in task.presets:
+        preset = DEMO
+    if preset is not None:
+        if preset not in task.presets:
+            raise unknown_name(f"protocol of {name}", preset, task.presets)
+        task.protocol = task.presets[preset]()
+    task.protocol = override(task.protocol, overrides)
+    return task
 
 
 def load_encoder(

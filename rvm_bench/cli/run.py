@@ -1,5 +1,6 @@
 """`rvm-bench run` and `rvm-bench merge`."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,9 +63,8 @@ def run(
     models = names(model, _runnable(weights))
     tasks = names(task, task_names())
     failures = Failures()
-    found_tasks = [
-        found for name in tasks if (found := failures.guard(name, _task, name, protocol, override or [], data))
-    ]
+    asked = functools.partial(find_task, data=data, preset=protocol, overrides=override or [])
+    found_tasks = [found for name in tasks if (found := failures.guard(name, asked, name))]
     for found in found_tasks:
         _configure(found, cache, workers)
     known_models = [name for name in models if failures.guard(name, find_model, name)]
@@ -118,22 +118,6 @@ def _configure(task: Any, cache: str | None, workers: int) -> None:
     if cache not in (None, "off", "read", "write"):
         raise unknown_name("--cache", str(cache), ["off", "read", "write"])
     task.cache, task.workers = cache, workers
-
-
-def _task(name: str, preset: str | None, overrides: list[str], data: str | None) -> "Task":
-    """A task under a preset of its protocol (by itself: that for demo data), with single constants set otherwise."""
-    from rvm_bench.data import DEMO
-    from rvm_bench.overrides import override
-
-    task = find_task(name)
-    if preset is None and data == DEMO and DEMO in task.presets:
-        preset = DEMO
-    if preset is not None:
-        if preset not in task.presets:
-            raise unknown_name(f"protocol of {name}", preset, task.presets)
-        task.protocol = task.presets[preset]()
-    task.protocol = override(task.protocol, overrides)
-    return task
 
 
 def _evaluate(

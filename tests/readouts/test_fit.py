@@ -109,6 +109,27 @@ def test_an_unreadable_file_is_told_in_one_line(tmp_path, workers):
         fit_colours(tmp_path, source=source, workers=workers)
 
 
+def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, monkeypatch):
+    whole, calls = Colours.clip, 0
+
+    def clip(source, index, shift=0):
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            raise UserError(f"clip{index}.mp4: no frame can be decoded")
+        return whole(source, index, shift)
+
+    monkeypatch.setattr(Colours, "clip", clip)
+    said = []
+    with pytest.raises(UserError, match="no frame can be decoded"):
+        fit_colours(tmp_path / "mended")
+    fit_colours(tmp_path / "mended", say=said.append)
+    assert any("resumed from step 3 of 12" in line for line in said)
+    fit_colours(tmp_path / "never broken")
+    for name in ("readout.safetensors", "log.jsonl"):
+        assert (tmp_path / "mended" / name).read_bytes() == (tmp_path / "never broken" / name).read_bytes()
+
+
 def test_a_batch_in_parts_is_the_whole_batch(tmp_path):
     for parts in (1, 4):
         fit_colours(tmp_path / str(parts), config=recipe(accumulate=parts))
