@@ -137,7 +137,7 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
         """The copy of the data under a folder."""
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        self._copy = self.open_copy(data)
+        self._copy, self.leave_out_damaged = self.open_copy(data), allow_missing
         counts = Counter(example.label for example in self._copy.training.examples)
         self._majority = max(sorted(counts), key=counts.__getitem__, default=0)
         length = self.protocol.frames * self.protocol.test_clips

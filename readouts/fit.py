@@ -6,22 +6,22 @@ within rounding. The readout that reports is chosen on held-out training example
 """
 
 import dataclasses
-import json
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from readouts.attention import AttentionReadout, ReadoutConfig, released_arrays
-from readouts.features import Cache, FeatureStore, FrozenFeatures, encode_clips
+from readouts.features import Cache, FeatureStore, FrozenFeatures
 from readouts.fit_folder import READOUT, FitFolder
 from readouts.fit_identity import feature_identity, fit_identity
+from readouts.fitted import Fitted, load_readout
 from readouts.losses import Measure, Selection
 from readouts.ranks import Ranks, joined_ranks
 from readouts.recipe import FitConfig, StackedAdamW
@@ -29,28 +29,6 @@ from readouts.sampling import Batch, Batches, Source, schedule, split
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.stamp import now
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """A fitted readout.
-
-    Attributes:
-        readout: the chosen one, with no replica axis, on the encoder's device.
-        summary: what fit.json says.
-    """
-
-    readout: AttentionReadout
-    summary: dict[str, Any]
-
-    @torch.no_grad()
-    def predict(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Outputs for features [B, T, N, C] (and given queries [B, Q, query_channels]), as `AttentionReadout`."""
-        return self.readout(features, queries)
-
-    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Tensor:
-        """The same for pixels, uint8 [B, T, H, W, 3]."""
-        return self.predict(encode_clips(encoder.at("readout"), clips), queries)
 
 
 def fit(
@@ -64,6 +42,7 @@ def fit(
     *,
     cache: Cache | None = None,
     workers: int = 0,
+    leave_out_damaged: bool = False,
     board: bool = True,
     say: Callable[[str], object] = print,
 ) -> Fitted:
@@ -83,6 +62,8 @@ def fit(
         cache: where features are kept; None keeps none.
         workers: processes that load clips; 0: this one does. With any, `source` must be picklable and a script that
             calls this must be importable (`if __name__ == "__main__"`). The result does not depend on it.
+        leave_out_damaged: whether a training clip that cannot be read is left out of its batch and named in the
+            summary, instead of ending the fit. Nothing takes its place.
         board: whether to write a TensorBoard log.
         say: where lines for the user go.
 
@@ -102,7 +83,10 @@ def fit(
                 store = None
                 if cache is not None:
                     store = FeatureStore(cache, feature_identity(encoder, source), say=say)
-                run = _Fit(encoder, source, readout, config, loss, selection, kept, ranks, store, workers, say)
+                batches = functools.partial(Batches, source=source, store=store, leave_out_damaged=leave_out_damaged)
+                training, held_out = split(source.names, config.held_out, config.held_out_least)
+                data = batches(indices=training, seed=config.sampling_seed), batches(indices=held_out, seed=None)
+                run = _Fit(encoder, data, readout, config, loss, selection, kept, ranks, workers, say)
                 run.train(board)
                 summary = run.conclude()
             else:
@@ -111,43 +95,19 @@ def fit(
         return Fitted(readout=load_readout(folder / READOUT).to(encoder.device), summary=summary)
 
 
-def load_readout(file: Path) -> AttentionReadout:
-    """The readout of a `readout.safetensors`.
-
-    Raises:
-        UserError: it is not one, or an array is missing, too many or of another shape.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "np") as content:
-            sizes = json.loads(content.metadata()["rvm_bench"])["readout"]
-            arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError):
-        raise UserError(f"{file} is not a readout that was fitted here") from None
-    return AttentionReadout.from_arrays(
-        arrays,
-        num_heads=sizes["heads"],
-        num_queries=sizes["queries"],
-        output_shape=sizes["output_shape"],
-        patch=sizes["patch"],
-    ).requires_grad_(False)
-
-
 class _Fit:
     """One call of `fit`."""
 
     def __init__(
         self,
         encoder: Encoder,
-        source: Source,
+        data: tuple[Batches, Batches],
         readout: ReadoutConfig,
         config: FitConfig,
         loss: Measure,
         selection: Selection,
         kept: FitFolder,
         ranks: Ranks,
-        store: FeatureStore | None,
         workers: int,
         say: Callable[[str], object],
     ) -> None:
@@ -155,10 +115,9 @@ class _Fit:
         self.kept, self.ranks, self.workers, self.say = kept, ranks, workers, say
         self.replicas, self.device = config.replicas, encoder.device
         self.names = [f"lr {rate:g} seed {seed}" for rate, seed in self.replicas]
-        self.features = FrozenFeatures(encoder, store)
-        training, held_out = split(source.names, config.held_out, config.held_out_least)
-        self.training = Batches(source=source, indices=training, seed=config.sampling_seed, store=store)
-        self.held_out = Batches(source=source, indices=held_out, seed=None, store=store)
+        self.training, self.held_out = data
+        self.features = FrozenFeatures(encoder, self.training.store)
+        self.damaged: set[str] = set()
         seeds = tuple(seed for _, seed in self.replicas)
         self.module = AttentionReadout(readout, replicas=len(seeds), seeds=seeds, chunk=config.query_chunk)
         self.module.to(self.device)
@@ -168,17 +127,17 @@ class _Fit:
         self.window = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
         self.seconds = {"loading": 0.0, "encoder": 0.0, "all": 0.0, "wall": 0.0}
         self.timed_clips = 0
-        first = self.held_out.item(0).clip()
-        grid = math.prod(encoder.grid(*first.shape[1:3]))
-        self.shape = (first.shape[0], grid, encoder.card.width)
+        frames, height, width, _ = self.held_out.clip_shape()
+        self.shape = (frames, math.prod(encoder.grid(height, width)), encoder.card.width)
         if (readout.frames, readout.channels) != (self.shape[0], self.shape[2]):
             raise UserError(
                 f"features of a clip are {self.shape}; the readout is made for {readout.frames} frames of "
                 f"{readout.channels} channels"
             )
-        self._announce(source, store)
+        self._announce()
 
-    def _announce(self, source: Source, store: FeatureStore | None) -> None:
+    def _announce(self) -> None:
+        store, distinct = self.training.store, self.training.source.distinct
         config, size = self.config, sum(p.numel() for p in self.module.parameters())
         self.say(
             f"{len(self.names)} readouts of {size / len(self.names) / 1e6:.1f} M parameters: {', '.join(self.names)}; "
@@ -189,7 +148,7 @@ class _Fit:
             self.kept.check_room(12 * size)
         if store is not None:
             wanted = config.steps * config.batch + len(self.held_out.indices)
-            self.say(store.estimate(min(source.distinct, wanted), self.shape))
+            self.say(store.estimate(min(distinct, wanted), self.shape))
 
     def _rule(self) -> str:
         best = "highest" if self.selection.higher_is_better else "lowest"
@@ -255,6 +214,7 @@ class _Fit:
         self.alive.copy_(tensors["alive"])
         self.window.copy_(tensors["window"])
         self.seconds, self.timed_clips = facts["seconds"], facts["timed_clips"]
+        self.damaged = set(facts["damaged"])
         self.say(f"{self.kept.path}: resumed from step {self.step:,} of {self.config.steps:,}")
 
     def _save(self) -> None:
@@ -262,6 +222,7 @@ class _Fit:
             self.features.store.flush()
         tensors = {**self.optimiser.slices, **self.optimiser.state(), "alive": self.alive, "window": self.window}
         facts = {"step": self.step, "seconds": self.seconds, "timed_clips": self.timed_clips}
+        facts["damaged"] = sorted(self.damaged)
         self.kept.save(tensors, facts)
 
     def _update(self, batches: Iterator[Batch]) -> None:
@@ -277,9 +238,12 @@ class _Fit:
             before = self._clock(timed)
             batch = next(batches).to(self.device)
             loaded = self._clock(timed)
+            loading += loaded - before
+            self.damaged.update(batch.damaged)
+            if not batch.numbers:
+                continue
             features = self._encode(self.training, batch)
-            encoded = self._clock(timed)
-            loading, encoding = loading + loaded - before, encoding + encoded - loaded
+            encoding += self._clock(timed) - loaded
             total, places = self.loss(self._outputs(features, batch.queries), batch.target)
             total.sum().backward()
             sums[:count] += total.detach()
@@ -321,6 +285,7 @@ class _Fit:
         means = [value / steps for value in self.window.tolist()]
         losses = [means[i] if alive[i] and math.isfinite(means[i]) else None for i in replicas]
         self.window.zero_()
+        self.damaged = self.ranks.union(self.damaged)
         if not any(alive):
             rates = ", ".join(f"{rate:g}" for rate in config.learning_rates)
             raise UserError(f"every readout diverged by step {self.step:,} (learning rates {rates}); try smaller ones")
@@ -341,11 +306,15 @@ class _Fit:
         sums = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
         for batch in self.held_out.load(parts, self.workers):
             batch.to(self.device)
+            self.damaged.update(batch.damaged)
+            if not batch.numbers:
+                continue
             outputs = self._outputs(self._encode(self.held_out, batch), batch.queries)
             total, places = self.selection.measure(outputs, batch.target)
             sums[:count] += total
             sums[count] += places
         self.ranks.sum(sums)
+        self.damaged = self.ranks.union(self.damaged)
         return (sums[:count] / sums[count].clamp(min=1e-12)).tolist()
 
     def conclude(self) -> dict[str, Any]:
@@ -372,12 +341,15 @@ class _Fit:
                 f"{name}: {'diverged' if i not in able else f'{scores[i]:.6g}'}" for i, name in enumerate(self.names)
             )
         )
+        if self.damaged:
+            self.say(f"{len(self.damaged)} files of the training split were left out; the first: {min(self.damaged)}")
         everything = self.seconds["all"]
         summary = {
             **choice,
             "steps": self.config.steps,
             "training_examples": len(self.training.indices),
             "held_out_examples": len(self.held_out.indices),
+            "damaged": sorted(self.damaged),
             "processes": self.ranks.world,
             "wall_s": round(self.seconds["wall"], 3),
             "clips_per_s": round(self.timed_clips / everything, 3),

@@ -29,6 +29,14 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def union(self, names: set[str]) -> set[str]:
+        """The names of all processes together."""
+        if self.world == 1:
+            return names
+        everywhere: list[set[str]] = [set()] * self.world
+        dist.all_gather_object(everywhere, names)
+        return set().union(*everywhere)
+
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()

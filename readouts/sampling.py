@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from readouts.features import FeatureStore
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class Batch:
         decoded: position -> uint8 [T, H, W, 3], of the clips that no store had when the batch was made.
         target: name -> [B, ...].
         queries: [B, Q, query_channels] or None.
+        damaged: of each clip that was left out because it cannot be read, what is wrong.
     """
 
     numbers: Sequence[int]
@@ -84,6 +85,7 @@ class Batch:
     decoded: dict[int, Tensor]
     target: dict[str, Tensor]
     queries: Tensor | None
+    damaged: list[str]
 
     def to(self, device: torch.device) -> "Batch":
         """The same with target and queries on a device."""
@@ -121,6 +123,10 @@ def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 
+def _stacked(arrays: Sequence[Any]) -> Tensor:
+    return torch.from_numpy(np.stack([np.asarray(array) for array in arrays]))
+
+
 def _same(batch: Any) -> Any:
     return batch
 
@@ -134,12 +140,15 @@ class Batches(Dataset[Any]):
         indices: those to draw from.
         seed: of the order and of the augmentation; None takes every index as it stands, by the evaluation's rule.
         store: features that need no decoding; None where there is no cache.
+        leave_out_damaged: whether a clip that cannot be read is left out of its batch, which is the smaller for it,
+            and named there; else it is an error.
     """
 
     source: Source
     indices: Sequence[int] = field(repr=False)
     seed: int | None
     store: FeatureStore | None = None
+    leave_out_damaged: bool = False
 
     def item(self, number: int) -> Item:
         """The sample of this number."""
@@ -149,28 +158,49 @@ class Batches(Dataset[Any]):
         index = self.indices[_permutation(self.seed, epoch, len(self.indices))[place]]
         return self.source.train_item(index, np.random.default_rng([self.seed, 1, number]))
 
+    def clip_shape(self) -> tuple[int, ...]:
+        """(T, H, W, 3) of the clips, from the first that can be read.
+
+        Raises:
+            UserError: of that file, or of the first where none can be read.
+        """
+        first: UserError | None = None
+        for number in range(len(self.indices)):
+            try:
+                return self.item(number).clip().shape
+            except DamagedFile as error:
+                first = first or error
+                if not self.leave_out_damaged:
+                    break
+        assert first is not None
+        raise first
+
     def __getitem__(self, numbers: Sequence[int]) -> Batch | UserError:
         """A batch; or the error of a user's file, which a worker process hands over instead of a traceback."""
-        try:
-            items = [self.item(number) for number in numbers]
-            decoded = {
-                position: torch.from_numpy(np.ascontiguousarray(item.clip()))
-                for position, item in enumerate(items)
-                if item.key is None or self.store is None or item.key not in self.store
-            }
-        except UserError as error:
-            return error
+        kept: list[int] = []
+        items: list[Item] = []
+        decoded: dict[int, Tensor] = {}
+        damaged: list[str] = []
+        for number in numbers:
+            try:
+                item = self.item(number)
+                if item.key is None or self.store is None or item.key not in self.store:
+                    decoded[len(items)] = torch.from_numpy(np.ascontiguousarray(item.clip()))
+            except UserError as error:
+                if not (self.leave_out_damaged and isinstance(error, DamagedFile)):
+                    return error
+                damaged.append(str(error))
+                continue
+            kept.append(number)
+            items.append(item)
+        names = items[0].target if items else ()
         return Batch(
-            numbers=numbers,
+            numbers=kept,
             keys=[item.key for item in items],
             decoded=decoded,
-            target={
-                name: torch.from_numpy(np.stack([np.asarray(item.target[name]) for item in items]))
-                for name in items[0].target
-            },
-            queries=None
-            if items[0].queries is None
-            else torch.from_numpy(np.stack([np.asarray(item.queries) for item in items])),
+            target={name: _stacked([item.target[name] for item in items]) for name in names},
+            queries=_stacked([item.queries for item in items]) if items and items[0].queries is not None else None,
+            damaged=damaged,
         )
 
     def clip(self, batch: Batch, position: int) -> np.ndarray:

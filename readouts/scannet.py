@@ -153,7 +153,7 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
                 f"{data / 'scans' / short[0].name} has {short[0].frames} frames; a clip of {self.protocol.frames} "
                 f"with stride {self.protocol.stride} takes {span}: set another stride"
             )
-        self._training, self._median_m = training.scans, None
+        self._training, self._median_m, self.leave_out_damaged = training.scans, None, allow_missing
         manifest = hashlib.sha256(f"{training.manifest_sha256} {scored.manifest_sha256}".encode()).hexdigest()
         self._manifest = manifest
         missing = tuple(f"train: {line}" for line in training.coverage.missing) + scored.coverage.missing

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from readouts.sens import MILLIMETRES, SensFile
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.images import read_rgb
 from rvm_bench.resize import resize
 
@@ -154,7 +154,7 @@ def read_depth(file: Path) -> np.ndarray:
                 )
             return np.asarray(image).astype(np.uint16)
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a depth image ({error}); extract the scan again") from error
+        raise DamagedFile(f"{file} cannot be read as a depth image ({error}); extract the scan again") from error
 
 
 def eval_windows(frames: int, *, length: int = CLIP_FRAMES, stride: int = 1) -> list[np.ndarray]:

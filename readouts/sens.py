@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 VERSION = 4
 MILLIMETRES = 1000.0
@@ -181,7 +181,7 @@ class SensFile:
         return content
 
     def _damaged(self, i: int, what: str, why: str) -> UserError:
-        return UserError(f"{self.path}, frame {i}: damaged {what} ({why}); get the file again")
+        return DamagedFile(f"{self.path}, frame {i}: damaged {what} ({why}); get the file again")
 
 
 def _read_header(file: BinaryIO, path: Path) -> SensHeader:

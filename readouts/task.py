@@ -16,12 +16,15 @@ from torch import Tensor
 
 from readouts.attention import ReadoutConfig
 from readouts.features import DTYPES, Cache, encode_clips
-from readouts.fit import Fitted, fit
+from readouts.fit import fit
+from readouts.fit_folder import SUMMARY
+from readouts.fitted import Fitted
 from readouts.losses import Measure, Selection
 from readouts.recipe import FitConfig
 from readouts.sampling import Source
 from rvm_bench.encoder import Encoder
 from rvm_bench.overrides import check_choices
+from rvm_bench.store import read_json
 from rvm_bench.task import Dataset, Protocol, Task, constant
 from rvm_bench.weights import cache_folder
 
@@ -73,6 +76,8 @@ class ReadoutTask(Task[P], Generic[P]):
         cache: where frozen features are kept: "off", "read" or "write"; None: "write" where the protocol's clips are
             fixed, else "off". A cache rounds features to bfloat16, which is part of the run's identity.
         workers: processes that load clips.
+        leave_out_damaged: whether files that cannot be read are left out of the fit; `open` takes it from its
+            `allow_missing`.
         fitted: the head, once `fit` was called.
     """
 
@@ -84,6 +89,7 @@ class ReadoutTask(Task[P], Generic[P]):
         self.protocol = protocol or self.default_protocol()
         self.cache: str | None = None
         self.workers = 0
+        self.leave_out_damaged = False
         self.fitted: Fitted | None = None
 
     @classmethod
@@ -115,7 +121,11 @@ class ReadoutTask(Task[P], Generic[P]):
             folder,
             cache=cache,
             workers=self.workers,
+            leave_out_damaged=self.leave_out_damaged,
         )
+
+    def left_out(self, folder: Path) -> list[str]:
+        return [f"train: {line}" for line in read_json(folder / SUMMARY)["damaged"]] if folder.exists() else []
 
     def describe(self) -> dict[str, Any]:
         rounding = {} if self._cache_mode() == "off" else {"features": Cache(folder=Path()).dtype}

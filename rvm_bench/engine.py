@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rvm_bench.data import data_folder
 from rvm_bench.encoder import Encoder
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.fingerprint import describe_run
 from rvm_bench.overrides import off_protocol
 from rvm_bench.registry import find_task, load_encoder
@@ -72,7 +72,8 @@ def evaluate(
         data: the data folder, or "demo"; see `rvm_bench.data.data_folder`.
         out: folder of all runs.
         shard: (i, n) evaluates every n-th video from the i-th on; the last shard to finish writes the result.
-        allow_missing: leave incomplete videos out, and mark the score as partial, instead of refusing to start.
+        allow_missing: leave videos that are incomplete or cannot be read out, name them and mark the score as partial,
+            instead of refusing to start or stopping there.
 
     Raises:
         UserError: the data is incomplete, the encoder breaks its contract, or the run is being written by another
@@ -87,8 +88,8 @@ def evaluate(
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
     run = RunFolder(Path(out), describe_run(encoder, task, dataset))
     _fit(encoder, task, dataset.videos, shard, run)
-    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run)
-    return _conclude(encoder, task, dataset, run)
+    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, leave_out_damaged=allow_missing)
+    return _conclude(encoder, task, dataset, run, leave_out_damaged=allow_missing)
 
 
 def _of_torchrun(shard: Shard) -> Shard:
@@ -112,7 +113,9 @@ def _fit(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, ru
         task.fit(encoder, run.path / "fit")
 
 
-def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:
+def _measure(
+    encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder, *, leave_out_damaged: bool
+) -> None:
     """Records the videos of a shard that no process has recorded."""
     if not _pending(task, videos, run):
         return
@@ -128,7 +131,14 @@ def _measure(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard
             for video in pending:
                 progress.set_postfix_str(video.name)
                 start = time.perf_counter()
-                record = {"video": video.name, **task.measure(encoder, video, progress.update)}
+                try:
+                    record = {"video": video.name, **task.measure(encoder, video, progress.update)}
+                except DamagedFile as error:
+                    if not leave_out_damaged:
+                        raise
+                    run.add_damaged(video.name, str(error))
+                    progress.write(f"left out: {error}")
+                    continue
                 if video.name in done:
                     continue
                 records.append(record)
@@ -148,9 +158,12 @@ def _pending(task: Task, videos: Sequence[Video], run: RunFolder) -> list[Video]
     return [video for video in videos if video.name not in done or task.lacks_predictions(video)]
 
 
-def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) -> Result:
-    names = [video.name for video in dataset.videos]
+def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *, leave_out_damaged: bool) -> Result:
     lines = run.lines()
+    damaged = {name: why for name, why in run.damaged().items() if leave_out_damaged and name not in lines}
+    if len(damaged) == len(dataset.videos):
+        raise UserError(f"no video of {dataset.root} can be read; the first: {next(iter(damaged.values()))}")
+    names = [video.name for video in dataset.videos if video.name not in damaged]
     remaining = tuple(name for name in names if name not in lines)
     records = run.records([name for name in names if name in lines])
     score: dict[str, float] = {}
@@ -161,7 +174,8 @@ def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder) ->
         interval = bootstrap_interval(records, lambda draw: task.score(draw)[task.metric.key], level=LEVEL)
         for name, text in task.artifacts(records).items():
             write_atomically(run.path / name, text)
-        _write_result(encoder, task, dataset, run, score, interval)
+        coverage = dataset.coverage.without([*damaged.values()], task.left_out(run.path / "fit"))
+        _write_result(encoder, task, dataclasses.replace(dataset, coverage=coverage), run, score, interval)
     return Result(
         model=encoder.card.name,
         task=task.name,
@@ -183,7 +197,8 @@ def _write_result(
     interval: tuple[float, float] | None,
 ) -> None:
     """Writes result.json, unless it is there with this very score (its stamp tells when the work was done)."""
-    outcome = {"score": score, "interval": None if interval is None else list(interval)}
+    coverage = dataset.coverage.to_dict()
+    outcome = {"score": score, "interval": None if interval is None else list(interval), "coverage": coverage}
     if run.result_file.exists():
         found = read_json(run.result_file)
         if {key: found.get(key) for key in outcome} == outcome:
@@ -198,9 +213,8 @@ def _write_result(
             **outcome,
             "interval_level": LEVEL,
             "interval_method": "bootstrap over videos, 2000 draws, expanded percentile",
-            "videos": len(dataset.videos),
+            "videos": dataset.coverage.usable,
             "frames": dataset.frames,
-            "coverage": dataset.coverage.to_dict(),
             "partial": dataset.coverage.partial,
             "official_split": dataset.coverage.complete,
             "off_protocol": off_protocol(task.protocol, type(task)().protocol),

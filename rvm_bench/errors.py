@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend, and the nearest-name suggestion that goes with it."""
+"""Mistakes a user can mend, damaged files among them, and the nearest-name suggestion that goes with some."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ class UserError(Exception):
 
     The command line prints the message and exits with code 2; a library caller sees an ordinary exception.
     """
+
+
+class DamagedFile(UserError):
+    """A video or an image that cannot be read although it is there; it is left out, and counted, if one asks for it."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 
 class FrameFiles:
@@ -52,7 +52,7 @@ def read_rgb(file: Path) -> np.ndarray:
         with Image.open(file) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as an image ({error}); get the file again") from error
+        raise DamagedFile(f"{file} cannot be read as an image ({error}); get the file again") from error
 
 
 def read_labels(file: Path) -> np.ndarray:
@@ -65,7 +65,7 @@ def read_labels(file: Path) -> np.ndarray:
                 )
             return np.asarray(image).astype(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a label image ({error}); get the file again") from error
+        raise DamagedFile(f"{file} cannot be read as a label image ({error}); get the file again") from error
 
 
 def write_labels(file: Path, labels: np.ndarray) -> None:

@@ -4,6 +4,7 @@
         run.json            all that the fingerprint covers
         records.jsonl       one line per video, appended and fsynced
         records-1of2.jsonl  the same for one shard, until every video is recorded
+        damaged.jsonl       videos that could not be read and were left out, as one asked for; tried again in every call
         timings.jsonl       when, where, how long and with how much memory each video was measured
         result.json         score, interval and stamp; written once every video is recorded
 
@@ -71,6 +72,16 @@ class RunFolder:
             cut_torn_line(file)
             yield Appender(file)
 
+    def add_damaged(self, video: str, why: str) -> None:
+        """Notes a video that cannot be read."""
+        if self.damaged().get(video) != why:
+            self._append("damaged.jsonl", {"video": video, "why": why})
+
+    def damaged(self) -> dict[str, str]:
+        """Videos that could not be read, and why; some may have been recorded since."""
+        found = [json.loads(line) for line in whole_lines(self.path / "damaged.jsonl")]
+        return {note["video"]: note["why"] for note in found}
+
     def merge(self, videos: Sequence[str]) -> None:
         """Puts every line into records.jsonl in the order of the data set, and drops the shards' files."""
         lines = self.lines()
@@ -80,13 +91,17 @@ class RunFolder:
 
     def add_timing(self, timing: dict[str, Any]) -> None:
         """Appends a line beside the records: what may differ from run to run stays out of them."""
-        with (self.path / "timings.jsonl").open("ab+") as file:
-            lock(file, f"{file.name} is locked by another process", wait=True)
-            cut_torn_line(file)
-            Appender(file).append(timing)
+        self._append("timings.jsonl", timing)
 
     def timings(self) -> list[dict[str, Any]]:
         return timings_in(self.path)
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        """Appends to a file that all shards share."""
+        with (self.path / name).open("ab+") as file:
+            lock(file, f"{file.name} is locked by another process", wait=True)
+            cut_torn_line(file)
+            Appender(file).append(line)
 
     @property
     def result_file(self) -> Path:

@@ -95,6 +95,16 @@ class Coverage:
         """Whether exactly the official split was evaluated."""
         return not self.missing and self.usable == self.in_official == self.official
 
+    def without(self, videos: Sequence[str], others: Sequence[str]) -> "Coverage":
+        """The coverage that remains where files turned out to be damaged: one line for each video of the evaluated
+        split, and for each other file."""
+        return dataclasses.replace(
+            self,
+            usable=self.usable - len(videos),
+            in_official=max(0, self.in_official - len(videos)),
+            missing=(*self.missing, *videos, *others),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "missing": list(self.missing)}
 
@@ -222,6 +232,10 @@ class Task(abc.ABC, Generic[P]):
         Called after `open`, in every process that has videos to measure; what an earlier call finished is taken up.
         """
         return
+
+    def left_out(self, folder: Path) -> list[str]:
+        """One line for every file that `fit`, in this folder, left out because it cannot be read."""
+        return []
 
     def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
         """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.resize import SizeRule
 from rvm_bench.resize import resize as resize_frames
 from rvm_bench.truncation import promised_bytes
@@ -59,7 +59,7 @@ def count_frames(path: str | Path) -> int:
     the timestamps leave a doubt of that, frames are decoded and counted.
 
     Raises:
-        UserError: the file is missing, is no video, is damaged, or holds no frame.
+        UserError: the file is missing; a `DamagedFile` where it is no video, is damaged, or holds no frame.
     """
     path = Path(path)
     try:
@@ -68,7 +68,7 @@ def count_frames(path: str | Path) -> int:
         with _opened(path) as (container, stream):
             count = sum(1 for _ in _from_start(path, container, stream))
     if not count:
-        raise UserError(f"{path} holds no video frame, expected at least one; get the file again")
+        raise DamagedFile(f"{path} holds no video frame, expected at least one; get the file again")
     return count
 
 
@@ -89,8 +89,8 @@ def read_frames(
             The frames are the same either way; where that cannot be shown, decoding starts over from the first frame.
 
     Raises:
-        UserError: the file is missing, is no video or is damaged; it has fewer frames than were asked for; frames
-            differ in size; a number is negative, or none was given.
+        UserError: the file is missing; a number is negative, or none was given. A `DamagedFile` where it is no video
+            or is damaged, has fewer frames than were asked for, or frames that differ in size.
     """
     path = Path(path)
     wanted = np.asarray(indices)
@@ -133,7 +133,7 @@ def _read(path: Path, numbers: np.ndarray, resize: SizeRule | None, threads: int
             if kept is None:
                 kept = np.empty((len(numbers), *image.shape), np.uint8)
             if image.shape != kept.shape[1:]:
-                raise UserError(
+                raise DamagedFile(
                     f"{path} changes from {kept.shape[2]}x{kept.shape[1]} to {image.shape[1]}x{image.shape[0]} px at "
                     f"frame {number}; all frames of a clip must have one size: resize to a square, or re-encode it"
                 )
@@ -141,7 +141,7 @@ def _read(path: Path, numbers: np.ndarray, resize: SizeRule | None, threads: int
             done += 1
             if done == len(numbers):
                 return kept
-    raise UserError(
+    raise DamagedFile(
         f"{path} has {count} frames that decode, and frame {numbers[-1]} (from 0) was asked for; get the file again if "
         "it should have more, or count its frames again"
     )
@@ -163,7 +163,7 @@ def _count_packets(path: Path) -> int:
         if container.format.name.startswith("matroska") and len(container.streams) == 1 and container.duration:
             promised_s = container.duration / 1e6
             if end_s < (1 - SHORTFALL) * promised_s:
-                raise UserError(
+                raise DamagedFile(
                     f"{path} ends after {end_s:.2f} s ({count} frames), its header promises {promised_s:.2f} s; "
                     "part of it is lost: get the file again"
                 )
@@ -275,7 +275,7 @@ def _packets(path: Path, container: "InputContainer", stream: "VideoStream") -> 
     """The stream's packets. Empty ones (an AVI's "same frame again") are no frames, and would end the decoding."""
     for number, packet in enumerate(container.demux(stream)):
         if packet.is_corrupt:
-            raise UserError(f"{path} is damaged: packet {number} of its video is not whole; get the file again")
+            raise DamagedFile(f"{path} is damaged: packet {number} of its video is not whole; get the file again")
         if packet.size:
             yield packet
 
@@ -288,7 +288,7 @@ def _decoded(packets: Iterable["Packet"], stream: "VideoStream") -> Iterator["Vi
 
 def _sound(path: Path, number: int, frame: "VideoFrame") -> "VideoFrame":
     if frame.is_corrupt:
-        raise UserError(f"{path} is damaged: the decoder had to make up a part of frame {number}; get the file again")
+        raise DamagedFile(f"{path} is damaged: the decoder had to make up a part of frame {number}; get the file again")
     return frame
 
 
@@ -306,7 +306,7 @@ def _image(path: Path, number: int, frame: "VideoFrame", converter: "VideoReform
             threads=1,
         )
     except OSError as error:
-        raise UserError(
+        raise DamagedFile(
             f"{path}, frame {number}: {frame.format.name} with colour matrix {frame.colorspace} (ISO/IEC 23091-2) "
             f"cannot be converted to RGB ({error.strerror}); re-encode it, for example as yuv420p in BT.709"
         ) from error
@@ -331,7 +331,7 @@ def _upright(path: Path, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         image = image.swapaxes(0, 1)
         x_sign, y_sign = c, b
     else:
-        raise UserError(
+        raise DamagedFile(
             f"{path} is to be shown turned by other than a right angle (display matrix {matrix[:2, :2].tolist()}); "
             "re-encode it upright"
         )
@@ -352,10 +352,10 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         raise UserError(f"no such video file: {path}")
     size = path.stat().st_size
     if not size:
-        raise UserError(f"{path} is empty, expected a video; get the file again")
+        raise DamagedFile(f"{path} is empty, expected a video; get the file again")
     promised = promised_bytes(path)
     if promised is not None and promised > size:
-        raise UserError(f"{path} is cut off: it has {size} bytes and its header promises {promised}; get it again")
+        raise DamagedFile(f"{path} is cut off: it has {size} bytes and its header promises {promised}; get it again")
     try:
         # "file:" keeps FFmpeg from reading a protocol or an option into a name; the whitelist, a playlist that poses
         # as a video from reaching for the network. Tags need not be UTF-8.
@@ -368,7 +368,7 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             yield container, stream
     except (av.FFmpegError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error) or "out of memory"
-        raise UserError(f"{path} cannot be read as a video ({reason}); get the file again") from error
+        raise DamagedFile(f"{path} cannot be read as a video ({reason}); get the file again") from error
 
 
 def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
@@ -377,7 +377,7 @@ def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
-                raise UserError(f"{path}: FFmpeg has no decoder for its video; re-encode it, for example as H.264")
+                raise DamagedFile(f"{path}: FFmpeg has no decoder for its video; re-encode it, for example as H.264")
             return stream
     kinds = sorted({stream.type for stream in container.streams})
-    raise UserError(f"{path} has no video stream ({', '.join(kinds) or 'no stream'} only); expected a video")
+    raise DamagedFile(f"{path} has no video stream ({', '.join(kinds) or 'no stream'} only); expected a video")

@@ -37,7 +37,7 @@ def run(
     option: Annotated[list[str] | None, typer.Option(help="An option of the model's own, as key=value.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: evaluate the i-th of n parts of the videos.")] = "1/1",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave incomplete videos out; the score is marked partial.")
+        bool, typer.Option("--allow-missing", help="Leave missing and damaged videos out; the score is marked partial.")
     ] = False,
     protocol: Annotated[
         str | None, typer.Option(help="A preset of the task's protocol, e.g. dino for davis. [default: the paper's]")

@@ -17,7 +17,7 @@ from readouts.recipe import FitConfig
 from readouts.sampling import Item
 from rvm_bench.card import EncoderCard
 from rvm_bench.encoder import ImageEncoder
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile
 
 FRAMES, SIDE, WIDTH = 4, 8, 8
 READOUT = ReadoutConfig(frames=FRAMES, channels=WIDTH, params=8, heads=2, outputs=3, queries=1)
@@ -67,7 +67,7 @@ class Colours:
 
     def clip(self, index, shift=0):
         if index == self.broken:
-            raise UserError(f"clip{index}.mp4: no frame can be decoded")
+            raise DamagedFile(f"clip{index}.mp4: no frame can be decoded")
         clip = np.random.default_rng([7, index]).integers(0, 190, (FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
         clip[..., index % 3] += 60
         return np.roll(clip, shift, axis=0)

@@ -21,7 +21,7 @@ from readouts.attention import AttentionReadout
 from readouts.losses import Selection, abs_rel, cross_entropy, log_depth, top1
 from readouts.recipe import FitConfig, StackedAdamW
 from readouts.sampling import Batches, schedule, split
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 
 def run(*command):
@@ -128,6 +128,33 @@ def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, 
     fit_colours(tmp_path / "never broken")
     for name in ("readout.safetensors", "log.jsonl"):
         assert (tmp_path / "mended" / name).read_bytes() == (tmp_path / "never broken" / name).read_bytes()
+
+
+def test_a_clip_that_cannot_be_read_is_left_out_of_its_batch_and_nothing_takes_its_place(tmp_path):
+    training, _ = split(Colours(augment=True).names, 0.2, 4)
+    source = Colours(augment=True, broken=training[3])
+    batches = Batches(source=source, indices=training, seed=0, leave_out_damaged=True)
+    whole = Batches(source=Colours(augment=True), indices=training, seed=0)
+    for part in schedule(range(4), batch=8):
+        found, all_of_it = batches[part], whole[part]
+        kept = [list(part).index(number) for number in found.numbers]
+        assert len(kept) + len(found.damaged) == 8
+        assert torch.equal(found.target["label"], all_of_it.target["label"][kept])
+        for position, place in enumerate(kept):
+            assert torch.equal(found.decoded[position], all_of_it.decoded[place])
+    for workers in (0, 1):
+        fitted = fit_colours(tmp_path / str(workers), source=source, leave_out_damaged=True, workers=workers)
+        assert fitted.summary["damaged"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
+    assert (tmp_path / "0/readout.safetensors").read_bytes() == (tmp_path / "1/readout.safetensors").read_bytes()
+
+
+def test_where_no_clip_can_be_read_one_line_says_so(tmp_path, monkeypatch):
+    def clip(source, index, shift=0):
+        raise DamagedFile(f"clip{index}.mp4: no frame can be decoded")
+
+    monkeypatch.setattr(Colours, "clip", clip)
+    with pytest.raises(DamagedFile, match="no frame can be decoded"):
+        fit_colours(tmp_path, leave_out_damaged=True)
 
 
 def test_a_batch_in_parts_is_the_whole_batch(tmp_path):

@@ -414,6 +414,33 @@ def test_a_damaged_video_is_one_line_and_once_it_is_mended_the_run_goes_on(run, 
         assert set(done.splitlines()) < set(lines)
 
 
+@pytest.mark.parametrize("where", ["training", "scored"])
+def test_a_damaged_video_is_left_out_and_counted_where_one_asks_for_it(run, own_copy, tmp_path, where):
+    annotations = own_copy / f"ssv2/something-something-v2-{'train' if where == 'training' else 'validation'}.json"
+    file = own_copy / f"ssv2/20bn-something-something-v2/{json.loads(annotations.read_text())[-1]['id']}.webm"
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 3 :: 97] = bytes(byte ^ 0x55 for byte in damaged[len(whole) // 3 :: 97])
+    file.write_bytes(damaged)
+    arguments = ("ssv2", own_copy, "--out", tmp_path / "runs")
+    assert run(*arguments)[0] == 2
+    code, _, err = run(*arguments, "--allow-missing")
+    assert code == 0, err
+    (result_file,) = (tmp_path / "runs").glob("ssv2/*/result.json")
+    result = json.loads(result_file.read_text())
+    (line,) = result["coverage"]["missing"]
+    assert file.name in line
+    assert line.startswith("train: ") == (where == "training")
+    assert result["partial"]
+    assert result["videos"] == result["coverage"]["usable"] == (4 if where == "training" else 3)
+    assert result["score"]["videos"] == result["videos"]
+    if where == "scored":
+        file.write_bytes(whole)
+        assert run(*arguments)[0] == 0
+        mended = json.loads(result_file.read_text())
+        assert (mended["videos"], mended["partial"]) == (4, False)
+
+
 def test_scannet_prints_ten_times_what_it_keeps(run, cli, copies, tmp_path):
     code, out, _ = run("scannet", copies)
     assert code == 0
