@@ -3,7 +3,8 @@
 A scene is a set of flat textured surfaces in three dimensions - the parts of bodies, the scenery, a ground and a wall -
 seen by a moving pinhole camera. Everything about it follows from its seed and its `SceneConfig`, in closed form.
 
-`room` shows another kind of scene, a furnished room from inside, where depth is what matters.
+`room` shows another kind of scene, a furnished room from inside, where depth is what matters. `world` sets what is in
+such a room in motion, for tracks of points.
 
 Conventions, kept by every file of this folder:
 

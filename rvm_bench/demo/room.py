@@ -5,13 +5,14 @@ so that perspective, occlusion, shading and the size of the texture all tell dep
 are those of `rvm_bench.demo`; the origin is the middle of the room.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 
-from rvm_bench.demo.motion import PITCH, ROLL, YAW, Path, X, Y, Z, rotation
+from rvm_bench.demo.motion import PITCH, ROLL, YAW, Path, X, Y, Z
+from rvm_bench.demo.solids import ACROSS, Block
 from rvm_bench.demo.textures import PATTERNS, Texture, make_texture, random_palette
 from rvm_bench.demo.view import Camera
 
@@ -23,52 +24,11 @@ STROLL_M = 0.5
 CLEARANCE_M = 0.3
 """No block comes nearer than this to where the camera may be."""
 
-_SIDE = 256
+TEXTURE_SIDE = 256
+"""Texels along each side of every texture in a room."""
+
 _SUPERSAMPLE = 2
 _LIGHT = np.array([-0.45, -0.65, -0.61])
-# The other two axes of a face, by its normal's axis: (u, v), v being the upright one on walls.
-_ACROSS = ((2, 1), (0, 2), (0, 1))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Block:
-    """A cuboid: `centre` and `half` [3] in metres, turned by `yaw` radians about the upright axis; `texture` is an
-    index into the room's textures."""
-
-    centre: np.ndarray
-    half: np.ndarray
-    yaw: float
-    texture: int
-
-    @cached_property
-    def turn(self) -> np.ndarray:
-        """Own axes to world, float64 [3, 3]."""
-        return rotation(0.0, self.yaw, 0.0)
-
-    def window(self, camera: Camera, shape: tuple[int, int]) -> tuple[slice, slice]:
-        """The rows and columns of an image of `shape` by this camera that the block may touch; all where it is partly
-        behind the camera and may reach into the view."""
-        signs = np.stack(np.meshgrid(*[(-1, 1)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
-        corners = self.centre + (signs * self.half) @ self.turn.T
-        # The third homogeneous coordinate is the depth: behind the camera the comparisons with the image's four sides
-        # are still those with the four planes through the camera and the sides.
-        x, y, depth = camera.from_world[:, :3] @ corners.T + camera.from_world[:, 3:]
-        beyond = (x < 0, y < 0, x > camera.width_px * depth, y > camera.height_px * depth, depth < 0)
-        if any(outside.all() for outside in beyond):
-            return slice(0, 0), slice(0, 0)
-        if depth.min() < 0.05:
-            return slice(0, shape[0]), slice(0, shape[1])
-        scale = shape[1] / camera.width_px
-        bounds = []
-        for image, side in ((y / depth * scale, shape[0]), (x / depth * scale, shape[1])):
-            low, high = np.clip((np.floor(image.min()) - 1, np.ceil(image.max()) + 1), 0, side)
-            bounds.append(slice(int(low), int(high)))
-        return bounds[0], bounds[1]
-
-    def distance_on_ground(self) -> float:
-        """How far the block is from the upright line through the middle of the room, in metres."""
-        inside = np.abs(self.turn.T @ -self.centre) - self.half
-        return float(np.linalg.norm(np.maximum(inside[[0, 2]], 0)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,22 +44,29 @@ class Hits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Room:
-    """Half the sides of a room [3] in metres, the blocks in it, its textures (ceiling, walls and floor first), where
-    each of its surfaces starts on its texture [surfaces, 2], and the path of the camera."""
+    """A room, its blocks and a camera in it.
+
+    Attributes:
+        half: half the sides of the room, [3] in metres.
+        blocks: what is in it.
+        textures: ceiling, walls and floor first.
+        texture_at: where each surface starts on its texture, [surfaces, 2].
+        path: of the camera.
+        focal: focal length in units of the image's width.
+        lamp_m: the distance at which the light of the camera's lamp has fallen to a half.
+    """
 
     half: np.ndarray
     blocks: tuple[Block, ...]
     textures: tuple[Texture, ...]
     texture_at: np.ndarray
     path: Path
-    _atlas: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_atlas", _pack(self.textures))
+    focal: float = FOCAL
+    lamp_m: float = 1.6
 
     def camera_at(self, tau: float, height_px: int, width_px: int) -> Camera:
         """The camera at `tau` in [0, 1], for an image of this size; the view is the same at every size of one shape."""
-        focal = FOCAL * width_px
+        focal = self.focal * width_px
         intrinsics = np.array([[focal, 0, width_px / 2], [0, focal, height_px / 2], [0, 0, 1]])
         to_world = np.eye(4)
         to_world[:3] = self.path.pose(tau)
@@ -121,53 +88,19 @@ class Room:
                 np.copyto(along, out, where=nearer)
                 np.copyto(surface, 2 * axis + (ray > 0), where=nearer, casting="unsafe")
         u, v = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        for axis, (first, second) in enumerate(_ACROSS):
+        for axis, (first, second) in enumerate(ACROSS):
             here = surface >> 1 == axis
             u[here] = origin[first] + (along * rays_3HW[first])[here]
             v[here] = origin[second] + (along * rays_3HW[second])[here]
         for index, block in enumerate(self.blocks):
             window = np.s_[:, :] if camera is None else block.window(camera, shape)
-            self._cast_at(
-                index, origin, rays_3HW[(slice(None), *window)], along[window], surface[window], u[window], v[window]
-            )
+            if not along[window].size:
+                continue
+            met = block.meet(origin, rays_3HW[(slice(None), *window)], along[window])
+            along[window][met.rows, met.columns] = met.along
+            surface[window][met.rows, met.columns] = 6 * (index + 1) + met.side
+            u[window][met.rows, met.columns], v[window][met.rows, met.columns] = met.u, met.v
         return Hits(along=along, surface=surface, u=u, v=v)
-
-    def _cast_at(
-        self,
-        index: int,
-        origin: np.ndarray,
-        rays_3HW: np.ndarray,
-        along: np.ndarray,
-        surface: np.ndarray,
-        u: np.ndarray,
-        v: np.ndarray,
-    ) -> None:
-        """Enters into `along`, `surface`, `u` and `v` [H, W] where rays [3, H, W] meet a block before all else."""
-        if not along.size:
-            return
-        block = self.blocks[index]
-        start = ((origin - block.centre) @ block.turn).astype(np.float32)
-        half = block.half.astype(np.float32)
-        turned = np.tensordot(block.turn.T.astype(np.float32), rays_3HW, 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = 1 / turned
-            # Entering a slab is through the face that the ray runs against.
-            middle = -start[:, None, None] * inverse
-            reach = half[:, None, None] * np.abs(inverse)
-            enter, leave = middle - reach, middle + reach
-            entered, left = enter.max(axis=0), leave.min(axis=0)
-            rows, columns = np.nonzero((entered < left) & (entered > 0) & (entered < along))
-        if not len(rows):
-            return
-        distance, direction = entered[rows, columns], turned[:, rows, columns]
-        side = np.argmax(enter[:, rows, columns], axis=0)
-        towards = np.take_along_axis(direction, side[None], axis=0)[0]
-        points = start[:, None] + distance * direction
-        across = np.array(_ACROSS)[side]
-        along[rows, columns] = distance
-        surface[rows, columns] = 6 * (index + 1) + 2 * side + (towards < 0)
-        u[rows, columns] = np.take_along_axis(points, across[None, :, 0], axis=0)[0]
-        v[rows, columns] = np.take_along_axis(points, across[None, :, 1], axis=0)[0]
 
     def look(self, camera: Camera, samples: int = 1) -> tuple[Hits, np.ndarray]:
         """What a camera sees at `samples` x `samples` points of every pixel, evenly spaced: the hits [H * samples,
@@ -185,26 +118,60 @@ class Room:
         and whose light falls off with distance."""
         hits, rays = self.look(camera, _SUPERSAMPLE)
         length = np.sqrt(np.einsum("hwc,hwc->hw", rays, rays))
-        normals = self.normals.astype(np.float32)[hits.surface]
+        normals, shade = self.normals_at(hits), self._shade[hits.surface]
+        bent = self._round[hits.surface]
+        shade[bent] = _lit_from_above(normals[bent])
         facing = np.abs(np.einsum("hwc,hwc->hw", normals, rays)) / length
         distance = hits.along * length
         # The side of a square on the surface with the area that the sample covers.
         sample = distance / np.float32(camera.intrinsics[0, 0] * _SUPERSAMPLE) / np.sqrt(np.maximum(facing, 0.05))
         colour = self._sample(hits, sample)
-        light = self._shade[hits.surface] * (0.2 + (0.5 + 0.4 * facing) / (1 + (distance / 1.6) ** 2))
+        light = shade * (0.2 + (0.5 + 0.4 * facing) / (1 + (distance / self.lamp_m) ** 2))
         lit = cv2.blendLinear(colour, np.zeros_like(colour), light, 1 - light)
         return cv2.resize(lit, (camera.width_px, camera.height_px), interpolation=cv2.INTER_AREA)
 
+    def places(self, surface: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Where places on surfaces, as `Hits` has them, are in the world: float64 [P, 3] in metres."""
+        points = np.empty((len(surface), 3))
+        for index in np.unique(surface // 6):
+            here, solid = surface // 6 == index, self._solids[index]
+            points[here] = solid.centre + solid.place(surface[here] % 6, u[here], v[here]) @ solid.turn.T
+        return points
+
+    def normals_at(self, hits: Hits) -> np.ndarray:
+        """The normals in the world of what rays meet, on the side that they meet: float32 [..., 3]."""
+        normals = self.normals.astype(np.float32)[hits.surface]
+        bent = np.nonzero(self._round[hits.surface])
+        surface, u, v = hits.surface[bent], hits.u[bent], hits.v[bent]
+        seen = np.empty((len(surface), 3))
+        for index in np.unique(surface // 6):
+            here = surface // 6 == index
+            seen[here] = self._solids[index].normals(surface[here] % 6, u[here], v[here])
+        normals[bent] = seen
+        return normals
+
     @cached_property
     def normals(self) -> np.ndarray:
-        """Every surface's normal in the world up to its sign, float64 [surfaces, 3]."""
-        axes = [np.eye(3), *(block.turn for block in self.blocks)]
-        return np.concatenate([np.repeat(axis.T, 2, axis=0) for axis in axes])
+        """The normal in the world of every surface where u = v = 0, into the open: float64 [surfaces, 3]."""
+        outward = np.concatenate([np.repeat(solid.turn.T, 2, axis=0) for solid in self._solids])
+        outward[::2] *= -1
+        outward[:6] *= -1
+        return outward
+
+    @cached_property
+    def _round(self) -> np.ndarray:
+        """Whether every surface is bent, bool [surfaces]."""
+        return np.repeat([solid.round for solid in self._solids], 6)
+
+    @cached_property
+    def _solids(self) -> tuple[Block, ...]:
+        """The room, seen from inside, and its blocks."""
+        return (Block(centre=np.zeros(3), half=self.half, yaw=0.0, texture=1), *self.blocks)
 
     @cached_property
     def _shade(self) -> np.ndarray:
-        """How lit from above every surface is, float32 [surfaces]."""
-        return (0.9 + 0.3 * np.abs(self.normals @ _LIGHT)).astype(np.float32)
+        """How lit from above every flat surface is, float32 [surfaces]."""
+        return _lit_from_above(self.normals)
 
     @cached_property
     def _texture_of(self) -> np.ndarray:
@@ -213,14 +180,14 @@ class Room:
 
     def _sample(self, hits: Hits, footprint_m: np.ndarray) -> np.ndarray:
         """Colours uint8 [H, W, 3] of the textures, two neighbouring levels of detail being blended."""
-        atlas, corners = self._atlas
+        atlas, corners = _pack(self.textures)
         texture = self._texture_of[hits.surface]
         per_m = np.array([1 / t.tile_m for t in self.textures], np.float32)[texture]
         at = self.texture_at.astype(np.float32)[hits.surface]
         u, v = (hits.u + at[..., 0]) * per_m, (hits.v + at[..., 1]) * per_m
         u, v = u - np.floor(u), v - np.floor(v)
         last = corners.shape[1] - 1
-        level = np.clip(np.log2(footprint_m * (_SIDE * per_m)), 0, last)
+        level = np.clip(np.log2(footprint_m * (TEXTURE_SIDE * per_m)), 0, last)
         finer = level.astype(np.intp)
         sides = np.array([pixels.shape[0] for pixels in self.textures[0].levels], np.float32)
         seen = []
@@ -249,7 +216,7 @@ def make_room(seed: int | tuple[int, ...], path_seed: int | tuple[int, ...] = 0)
     textures = tuple(
         make_texture(
             rng,
-            side=_SIDE,
+            side=TEXTURE_SIDE,
             tile_m=tile,
             palette=_paint(rng, muted=index < 3),
             pattern=str(rng.choice(PATTERNS)) if index != 2 else "checks",
@@ -321,17 +288,24 @@ def _stroll(rng: np.random.Generator, half: np.ndarray) -> Path:
     return Path(middle=middle, drift=drift, sway=sway, cycles=cycles, phase=phase)
 
 
+def _lit_from_above(normals: np.ndarray) -> np.ndarray:
+    """How lit surfaces with these normals [..., 3], up to their signs, are: float32 [...]."""
+    return (0.9 + 0.3 * np.abs(normals @ _LIGHT)).astype(np.float32)
+
+
+# Kept from one picture to the next; the blocks of a room that `world` shows move, its textures stay.
+@lru_cache(maxsize=2)
 def _pack(textures: tuple[Texture, ...]) -> tuple[np.ndarray, np.ndarray]:
     """All textures at all levels of detail in one image, uint8 [rows, columns, 3], each with a border of one texel that
     repeats the other side; and the x, y at which each begins, its border included: float32 [textures, levels, 2]."""
     rows, corners = [], np.zeros((len(textures), len(textures[0].levels), 2), np.float32)
     for k, texture in enumerate(textures):
-        row = np.zeros((_SIDE + 2, sum(level.shape[0] + 2 for level in texture.levels), 3), np.uint8)
+        row = np.zeros((TEXTURE_SIDE + 2, sum(level.shape[0] + 2 for level in texture.levels), 3), np.uint8)
         left = 0
         for level, pixels in enumerate(texture.levels):
             side = pixels.shape[0] + 2
             row[:side, left : left + side] = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="wrap")
-            corners[k, level] = left, k * (_SIDE + 2)
+            corners[k, level] = left, k * (TEXTURE_SIDE + 2)
             left += side
         rows.append(row)
     return np.concatenate(rows), corners

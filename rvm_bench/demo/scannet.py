@@ -22,7 +22,7 @@ from PIL import Image
 
 from rvm_bench.demo.room import Room, make_room
 from rvm_bench.demo.sens import write_sens
-from rvm_bench.demo.view import Camera
+from rvm_bench.demo.view import UPRIGHT, Camera
 from rvm_bench.errors import UserError
 
 COLOUR_HW = 120, 160
@@ -34,9 +34,6 @@ BASELINE_M = 0.075
 """How far to the right of its camera the sensor's projector is."""
 GRAZING = 0.12
 """Least cosine between a ray and a surface's normal at which the sensor still sees the surface."""
-
-# ScanNet's worlds have z upwards; the rooms have y downwards.
-_UPRIGHT = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +116,7 @@ def _record(
     for t in range(frames):
         tau = t / max(frames - 1, 1)
         colour_camera, depth_camera = (room.camera_at(tau, *size_hw) for size_hw in (COLOUR_HW, DEPTH_HW))
-        yield room.photograph(colour_camera), sense_depth(room, depth_camera), _UPRIGHT @ colour_camera.to_world
+        yield room.photograph(colour_camera), sense_depth(room, depth_camera), UPRIGHT @ colour_camera.to_world
         if progress is not None:
             progress(name, t + 1)
 

@@ -10,7 +10,7 @@ from rvm_bench.demo.body import Body
 from rvm_bench.demo.figures import JOINTS
 from rvm_bench.demo.motion import Path
 from rvm_bench.demo.render import Frame, render
-from rvm_bench.demo.tracks import Tracks, first_surface, follow
+from rvm_bench.demo.tracks import Tracks, draw_evenly, first_surface, follow
 from rvm_bench.demo.view import Camera, Surface, View
 
 FOCAL = 1.2
@@ -136,8 +136,7 @@ class Scene:
         for frame in np.unique(frames):
             of_frame = frames == frame
             instances[of_frame] = instance_of[first_surface(views[frame], xy[of_frame])]
-        share = 1 / np.bincount(instances)[instances]
-        chosen = np.sort(rng.choice(candidates, points, replace=False, p=share / share.sum()))
+        chosen = draw_evenly(rng, instances, points)
         return follow(views, frames[chosen], xy[chosen])
 
     def _contour(self, view: View, index: int) -> np.ndarray:

@@ -25,6 +25,14 @@ class Tracks:
     frame: np.ndarray
 
 
+def draw_evenly(rng: np.random.Generator, instances: np.ndarray, points: int, *, anywhere: float = 0.0) -> np.ndarray:
+    """Which `points` of the candidates to follow, sorted: each of the `instances` int [candidates], the background
+    counting as one, is as likely as the others. The share `anywhere` of them is drawn regardless of the instance."""
+    share = 1 / np.bincount(instances)[instances]
+    share = (1 - anywhere) * share / share.sum() + anywhere / len(instances)
+    return np.sort(rng.choice(len(instances), points, replace=False, p=share))
+
+
 def first_surface(view: View, xy: np.ndarray) -> np.ndarray:
     """The surface that each pixel shows, without painting: int [P], -1 for a pixel outside the image.
 

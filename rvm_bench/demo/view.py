@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from rvm_bench.demo.textures import Texture
 
 NEAR_M = 0.1
 """A bounded surface with a point nearer than this to the camera's plane is not shown at all in that frame."""
+
+UPRIGHT = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""From our worlds, whose y is down, to those of data sets whose z is up."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +37,7 @@ class Camera:
     height_px: int
     width_px: int
 
-    @property
+    @cached_property
     def from_world(self) -> np.ndarray:
         """World to homogeneous image coordinates, float64 [3, 4]; the third of these is the depth in metres."""
         turn = self.to_world[:3, :3].T
