@@ -15,25 +15,25 @@ readout, H heads, d = P / H, Q queries, K outputs of a query.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from readouts.replicas import Names, ReplicatedReadout, Sizes, demand
 from rvm_bench.errors import UserError
 
 NORM_EPS = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadoutConfig:
+class ReadoutConfig(Sizes):
     """Every size of a readout.
 
     Attributes:
-        frames, channels: T and C of the features.
-        params, heads: P and H; H divides P.
         outputs: K, numbers per query.
         queries: learned queries; 0 where they are given with every call.
         query_channels: channels of given queries; 0 where they are learned.
@@ -41,18 +41,20 @@ class ReadoutConfig:
         patch: frames, height and width that one query covers of it.
     """
 
-    frames: int
-    channels: int
-    params: int
-    heads: int
+    kind: ClassVar[str] = "attention"
     outputs: int
     queries: int = 0
     query_channels: int = 0
     output_shape: tuple[int, int, int, int] | None = None
     patch: tuple[int, int, int] | None = None
 
+    def build(
+        self, *, replicas: int = 1, seeds: tuple[int, ...] | None = None, chunk: int = 1024
+    ) -> "AttentionReadout":
+        return AttentionReadout(self, replicas=replicas, seeds=seeds, chunk=chunk)
 
-class AttentionReadout(nn.Module):
+
+class AttentionReadout(ReplicatedReadout):
     """One or several attentive readouts.
 
     Args:
@@ -65,6 +67,7 @@ class AttentionReadout(nn.Module):
             function for a fraction of the work. False takes the plain way, for comparison.
     """
 
+    config: ReadoutConfig
     norm_scale: Tensor
     norm_bias: Tensor
     time: Tensor
@@ -118,27 +121,8 @@ class AttentionReadout(nn.Module):
             shapes["query"] = (c.queries, c.params)
         else:
             shapes |= {"query_kernel": (c.query_channels, c.params), "query_bias": (c.params,)}
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(replicas, *shape)))
-        self.initialise(seeds or tuple(range(replicas)))
-
-    @torch.no_grad()
-    def initialise(self, seeds: tuple[int, ...]) -> None:
-        """flax's initialisation: LeCun-normal kernels, zero biases, unit scales, normal(0, 0.02) queries and times."""
-        if len(seeds) != self.replicas:
-            raise ValueError(f"{len(seeds)} seeds for {self.replicas} replicas")
-        for replica, seed in enumerate(seeds):
-            generator = torch.Generator().manual_seed(seed)
-            for name, parameter in self.named_parameters():
-                target = parameter[replica]
-                if name.endswith("kernel"):
-                    # A normal of variance 1 / inputs, cut at two standard deviations and widened to make up for it.
-                    std = math.sqrt(1 / target.shape[0]) / 0.87962566103423978
-                    nn.init.trunc_normal_(target, std=std, a=-2 * std, b=2 * std, generator=generator)
-                elif name in ("query", "time"):
-                    target.normal_(0, 0.02, generator=generator)
-                else:
-                    target.fill_(float(name.endswith("scale")))
+        self.register(shapes)
+        self.initialise(seeds)
 
     @classmethod
     def from_arrays(
@@ -163,11 +147,9 @@ class AttentionReadout(nn.Module):
             UserError: an array is missing, too many, or of another shape; it is named.
         """
         learned = "query" in arrays or bool(num_queries)
-        needed = ["key_embedding/kernel", "temporal_posenc/embeddings", "query" if learned else "Dense_0/kernel"]
         head = "Dense_1" if learned else "Dense_2"
-        missing = [name for name in [*needed, f"{head}/bias"] if name not in arrays]
-        if missing:
-            raise UserError(f"readout: missing: {', '.join(missing)}")
+        given = {"query": 3} if learned else {"Dense_0/kernel": 2}
+        demand(arrays, {"key_embedding/kernel": 3, "temporal_posenc/embeddings": 3, **given, f"{head}/bias": 1})
         channels = arrays["key_embedding/kernel"].shape[0]
         config = ReadoutConfig(
             frames=arrays["temporal_posenc/embeddings"].shape[0],
@@ -183,33 +165,18 @@ class AttentionReadout(nn.Module):
         if num_queries is not None and num_queries != config.queries:
             raise UserError(f"readout: has {config.queries} learned queries; expected {num_queries}")
         module = cls(config)
-        names = released_names(config)
-        wrong = [
-            f"{theirs} {arrays[theirs].shape}, expected {shape}"
-            for theirs, shape in ((theirs, shape) for theirs, shape in names.values())
-            if theirs in arrays and arrays[theirs].shape != shape
-        ]
-        known = {theirs for theirs, _ in names.values()}
-        problems = {
-            "missing": [name for name in known if name not in arrays],
-            "unexpected": [name for name in arrays if name not in known],
-            "of another shape": wrong,
-        }
-        found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names]
-        if found:
-            raise UserError(f"readout: {'; '.join(found)}")
-        with torch.no_grad():
-            for ours, parameter in module.named_parameters():
-                array = np.array(arrays[names[ours][0]], np.float32)
-                parameter.copy_(torch.from_numpy(array).reshape(parameter.shape))
+        module.load(arrays)
         return module
 
-    def forward(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Features [B, T, N, C], and given queries [B, Q, query_channels] -> outputs.
+    def names(self) -> Names:
+        return released_names(self.config)
+
+    def outputs(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Features [B, T, N, C], and given queries [B, Q, query_channels] or those of each replica [R, B, Q, ...].
 
         Returns:
-            [B, Q, K]; [B, K] for one learned query; [B, *output_shape] where the config lays them out. Before it stands
-            an axis of replicas where there are several.
+            [R, B, Q, K]; [R, B, K] for one learned query; [R, B, *output_shape] where the config lays them out. A call
+            of the module gives the same, without R where there is one replica.
         """
         c = self.config
         if features.shape[1] != c.frames or features.shape[3] != c.channels:
@@ -220,9 +187,7 @@ class AttentionReadout(nn.Module):
         outputs = self._head(self.query, self._pool(normed)) if self.folded else self._attend_all(normed, queries)
         if c.queries == 1:
             outputs = outputs.squeeze(2)
-        if c.output_shape is not None:
-            outputs = self._lay_out(outputs)
-        return outputs[0] if self.replicas == 1 else outputs
+        return outputs if c.output_shape is None else self._lay_out(outputs)
 
     def _pool(self, normed: Tensor) -> Tensor:
         """The attended values [R, B, 1, P] of the one learned query, from normalised features [B, T, N, C].
@@ -259,7 +224,8 @@ class AttentionReadout(nn.Module):
         if given is None:
             queries = self.query[:, None].expand(-1, b, -1, -1)
         else:
-            queries = torch.einsum("bqc,rcp->rbqp", given, self.query_kernel) + self.query_bias[:, None, None]
+            given = given.expand(self.replicas, -1, -1, -1)
+            queries = self._dense(given.flatten(1, 2), "query").unflatten(1, given.shape[1:3])
         chunks = queries.split(self.chunk, dim=2)
         if len(chunks) > 1 and torch.is_grad_enabled():
             return torch.cat(
@@ -273,14 +239,15 @@ class AttentionReadout(nn.Module):
         shift = torch.einsum("rtc,rcp->rtp", self.norm_bias[:, None] + self.time, kernel)
         if bias is not None:
             shift = shift + bias[:, None]
-        out = torch.matmul(tokens, scaled[:, None]).unflatten(2, grid) + shift[:, None, :, None]
+        out = torch.bmm(tokens.flatten(0, 1).expand(self.replicas, -1, -1), scaled)
+        out = out.unflatten(1, (-1, *grid)) + shift[:, None, :, None]
         return out.flatten(2, 3).unflatten(-1, (self.config.heads, -1)).flatten(0, 1).transpose(1, 2)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         r, b = queries.shape[:2]
         split = queries.flatten(0, 1).unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
         attended = F.scaled_dot_product_attention(split, keys, values)
-        return self._head(queries, attended.transpose(1, 2).flatten(2).view(r, b, -1, self.config.params))
+        return self._head(queries, attended.transpose(1, 2).flatten(2).unflatten(0, (r, b)))
 
     def _head(self, queries: Tensor, attended: Tensor) -> Tensor:
         """Queries and what they attended to, both [R, B, Q, P] -> [R, B, Q, K]; queries [R, Q, P] serve all clips."""
@@ -292,10 +259,7 @@ class AttentionReadout(nn.Module):
         normed = normed * self.token_norm_scale[:, None] + self.token_norm_bias[:, None]
         hidden = F.gelu(self._dense(normed, "mlp_in"), approximate="tanh")
         token = token + self._dense(hidden, "mlp_out")
-        return self._dense(token, "head").view(r, b, q, -1)
-
-    def _dense(self, x: Tensor, name: str) -> Tensor:
-        return torch.baddbmm(getattr(self, f"{name}_bias")[:, None], x, getattr(self, f"{name}_kernel"))
+        return self._dense(token, "head").view(r, b, q, self.config.outputs)
 
     def _lay_out(self, outputs: Tensor) -> Tensor:
         """[R, B, Q, K] -> [R, B, T, H, W, c]: queries in the order t, h, w, and t, h, w, c inside each."""
@@ -307,11 +271,11 @@ class AttentionReadout(nn.Module):
         return blocks.permute(0, 1, 2, 5, 3, 6, 4, 7, 8).reshape(*outputs.shape[:2], *shape)
 
 
-def released_names(config: ReadoutConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+def released_names(config: ReadoutConfig) -> Names:
     """Our parameters' names and shapes in a released checkpoint."""
     c, split = config, (config.heads, config.params // config.heads)
     out, head = ("Dense_0", "Dense_1") if c.queries else ("Dense_1", "Dense_2")
-    names: dict[str, tuple[str, tuple[int, ...]]] = {
+    names: Names = {
         "norm_scale": ("LayerNorm_0/scale", (c.channels,)),
         "norm_bias": ("LayerNorm_0/bias", (c.channels,)),
         "time": ("temporal_posenc/embeddings", (c.frames, 1, c.channels)),
@@ -340,11 +304,7 @@ def released_names(config: ReadoutConfig) -> dict[str, tuple[str, tuple[int, ...
 
 def released_arrays(readout: AttentionReadout, replica: int = 0) -> dict[str, np.ndarray]:
     """One replica's parameters as float32 arrays with the released flax names; `from_arrays` takes them back."""
-    names = released_names(readout.config)
-    return {
-        theirs: parameter[replica].detach().cpu().float().reshape(shape).numpy().copy()
-        for (theirs, shape), parameter in ((names[ours], p) for ours, p in readout.named_parameters())
-    }
+    return readout.arrays(replica)
 
 
 def average_clips(logits: Tensor, clips: int) -> Tensor:

@@ -6,11 +6,19 @@ add up over parts of a batch and over processes, so that a mean over valid place
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from readouts.heads import PointTracks
+from readouts.metrics import THRESHOLDS_PX
+
+HUBER_WEIGHT, VISIBLE_WEIGHT, CERTAINTY_WEIGHT = 100.0, 0.1, 0.1
+"""Of the terms of the points loss (scivid, `configs/evals/stir_2d_tracking.py`)."""
+CERTAIN_PX = 6
+"""A point that close is to be called certain (scivid, as above)."""
 Sums = tuple[Tensor, Tensor]
 """(sum [R], count): a mean is sum / count over all parts."""
 Measure = Callable[[Tensor, Mapping[str, Tensor]], Sums]
@@ -65,3 +73,154 @@ def abs_rel(outputs: Tensor, target: Mapping[str, Tensor]) -> Sums:
     truth = torch.where(valid, target["depth"], 1.0)
     errors = torch.where(valid, (outputs.squeeze(-1).exp() - truth).abs() / (truth + 1e-6), 0.0)
     return errors.flatten(1).to(torch.float64).sum(1), valid.sum().float()
+
+
+class PointTerms(NamedTuple):
+    """The points loss and its parts.
+
+    Attributes:
+        total: sum of the three terms.
+        huber, visible, certainty: the terms as they enter the total, weighted.
+        huber_values, visible_values, certainty_values: [B, T, Q, 1], of each point and frame, before mask and weight.
+    """
+
+    total: Tensor
+    huber: Tensor
+    visible: Tensor
+    certainty: Tensor
+    huber_values: Tensor
+    visible_values: Tensor
+    certainty_values: Tensor
+
+
+def points_loss(
+    pred_points: Tensor,
+    target_points: Tensor,
+    logits_visible: Tensor,
+    logits_certainty: Tensor,
+    target_vis: Tensor,
+    query_mask: Tensor,
+    target_mask: Tensor | None = None,
+    *,
+    resolution: int = 224,
+) -> PointTerms:
+    """The released loss of point tracks over a whole batch.
+
+    Huber of the distance in the plane (from a pixel on it is linear) with weight 100, and binary cross-entropies with
+    weight 0.1 of being visible and of being within 6 pixels of the truth. The first and the last count where
+    `target_mask` is set but are divided by the number of all values; that of visibility counts, and is divided by,
+    every frame of the valid queries.
+
+    Args:
+        pred_points, target_points: [B, T, Q, 2], (x, y) of the picture in [0, 1]; finite everywhere.
+        logits_visible, logits_certainty: [B, T, Q, 1].
+        target_vis: [B, T, Q, 1], one where the point is visible, else zero.
+        query_mask: [B, Q, 1], one where the query is valid: visible in the first frame, and no padding.
+        target_mask: [B, T, Q, 1]; None: where the point is visible and its query valid, as in the release.
+        resolution: side of the picture in pixels, which the Huber loss and certainty are measured in.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Source: scivid, `configs/evals/stir_2d_tracking.py`, `losses/tap.py`.
+    """
+    b, t, q, _ = target_points.shape
+    shapes = {
+        "pred_points": (pred_points, (b, t, q, 2)),
+        "logits_visible": (logits_visible, (b, t, q, 1)),
+        "logits_certainty": (logits_certainty, (b, t, q, 1)),
+        "target_vis": (target_vis, (b, t, q, 1)),
+        "query_mask": (query_mask, (b, q, 1)),
+        "target_mask": (target_vis if target_mask is None else target_mask, (b, t, q, 1)),
+    }
+    for name, (array, shape) in shapes.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} {tuple(array.shape)}; expected {shape}")
+    valid = query_mask[:, None].to(pred_points).expand_as(target_vis)
+    mask = target_vis * valid if target_mask is None else target_mask
+    values = _point_values(pred_points, target_points, logits_visible, logits_certainty, target_vis, resolution)
+    huber = HUBER_WEIGHT * (values[0] * mask).sum() / mask.numel()
+    visible = VISIBLE_WEIGHT * (values[1] * valid).sum() / valid.sum().clamp(min=1)
+    certainty = CERTAINTY_WEIGHT * (values[2] * mask).sum() / mask.numel()
+    return PointTerms(huber + visible + certainty, huber, visible, certainty, *values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchPointsLoss:
+    """`points_loss` for the fitter: raw outputs [R, B, T, Q, 4] of a `PointHead` and a target -> (sum [R], clips).
+
+    The target: "points" [B, T, Q, 2], (x, y) in [0, 1], anything where not visible; "visible" [B, T, Q]; "query_mask"
+    [B, Q].
+
+    The terms have different divisors: that of visibility is the number of valid queries, which differs between clips.
+    Given the `divisors` of the whole batch, sums of its parts make up exactly the released total. Without them a part
+    is divided by its own, which is the release's total where the batch is one part.
+
+    Attributes:
+        divisor_count: how many numbers `divisors` are.
+        resolution: as in `points_loss`.
+    """
+
+    divisor_count: ClassVar[int] = 2
+    resolution: int = 224
+
+    def divisors(self, target: Mapping[str, Tensor]) -> Tensor:
+        """Clips, and frames of valid queries: float64 [2]. They add up over parts of a batch and over processes."""
+        b, t, _ = target["visible"].shape
+        asked = t * target["query_mask"].sum(dtype=torch.float64)
+        return torch.stack([torch.full_like(asked, b), asked])
+
+    def __call__(self, outputs: Tensor, target: Mapping[str, Tensor], divisors: Tensor | None = None) -> Sums:
+        clips, asked = self.divisors(target) if divisors is None else divisors
+        valid = target["query_mask"].bool()[:, None, :, None]
+        visible = target["visible"][..., None]
+        mask = visible.bool() & valid
+        tracks = PointTracks.from_outputs(outputs)
+        truth = torch.where(mask, target["points"], 0.0)
+        values = _point_values(
+            tracks.points, truth, tracks.logits_visible, tracks.logits_certainty, visible, self.resolution
+        )
+        huber, seen, certain = (
+            torch.where(where, value, 0.0).flatten(1).sum(1)
+            for value, where in zip(values, (mask, valid, mask), strict=True)
+        )
+        places = mask[0].numel()
+        total = (HUBER_WEIGHT * huber + CERTAINTY_WEIGHT * certain) / places
+        total = total + VISIBLE_WEIGHT * seen * (clips / asked.clamp(min=1)).to(seen)
+        return total, torch.tensor(float(outputs.shape[1]), device=outputs.device)
+
+
+def _point_values(
+    points: Tensor, truth: Tensor, logits_visible: Tensor, logits_certainty: Tensor, visible: Tensor, resolution: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Huber, visibility and certainty [..., T, Q, 1] of each point and frame; truth and visible have no replicas."""
+    delta = 1 / resolution
+    squares = (points - truth).clamp(-1e8, 1e8).square().sum(-1, keepdim=True)
+    distance = (squares + 1e-12).sqrt()
+    huber = torch.where(distance < delta, squares / 2, delta * (distance - delta / 2))
+    seen = visible.to(logits_visible).expand_as(logits_visible)
+    near = (squares.detach() <= (CERTAIN_PX / resolution) ** 2).to(logits_certainty)
+    return (
+        huber,
+        F.binary_cross_entropy_with_logits(logits_visible, seen, reduction="none"),
+        F.binary_cross_entropy_with_logits(logits_certainty, near, reduction="none"),
+    )
+
+
+@torch.no_grad()
+def average_jaccard(outputs: Tensor, target: Mapping[str, Tensor]) -> Sums:
+    """Average Jaccard of `metrics.tapvid` in 0..1 over clips; outputs and target as in `BatchPointsLoss`.
+
+    The queries are on frame 0, which does not count. A clip where no point is visible afterwards does not count either.
+    """
+    tracks = PointTracks.from_outputs(outputs)
+    counted = target["query_mask"].bool()[:, None]
+    visible = (target["visible"].bool() & counted)[:, 1:]
+    seen = (tracks.visible[..., 0] & counted)[:, :, 1:]
+    squares = (256 * (tracks.points - target["points"])).square().sum(-1)[:, :, 1:]
+    positives, alarms = visible.sum((1, 2)), seen.sum((2, 3))
+    jaccard = torch.zeros(seen.shape[:2], dtype=torch.float64, device=outputs.device)
+    for threshold in THRESHOLDS_PX:
+        hits = ((squares < threshold**2) & visible & seen).sum((2, 3))
+        jaccard += hits / (positives + alarms - hits).clamp(min=1) / len(THRESHOLDS_PX)
+    return jaccard[:, positives > 0].sum(1), (positives > 0).sum().float()
