@@ -127,8 +127,8 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
     """Top-1 accuracy. A subclass says where the data is and what its constants are."""
 
     metric: ClassVar[Metric] = Metric(key="top1", label="top-1", floor="majority top1")
-    loss: ClassVar[Any] = staticmethod(cross_entropy)
-    selection: ClassVar[Selection] = Selection(name="top-1", measure=top1)
+    loss: Any = staticmethod(cross_entropy)
+    selection: Any = Selection(name="top-1", measure=top1)
     _copy: ClipCopy
     _majority: int
 

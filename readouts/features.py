@@ -37,6 +37,7 @@ from readouts.integrity import checksum, save_atomically
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.fingerprint import fingerprint
+from rvm_bench.resize import resize
 from rvm_bench.store import write_atomically, write_json
 
 MODES = ("off", "read", "write")
@@ -371,7 +372,15 @@ class FrozenFeatures:
 
 
 def encode_clips(encoder: Encoder, clips: np.ndarray, *, fill: bool = False) -> Tensor:
-    """uint8 [B, T, H, W, 3] -> float32 [B, T, N, D] of an encoder's readout layer; `fill` as in `Encoder.clips`."""
+    """uint8 [B, T, H, W, 3] -> float32 [B, T, N, D] of an encoder's readout layer; `fill` as in `Encoder.clips`.
+
+    Pictures that patches do not fill are resized to the next smaller size that they do: 256 px to 252 for patches of 14
+    (ours: the paper is silent). So a place in the picture stays the same share of it, which a crop would not do.
+    """
+    (b, t, *size_hw), step = clips.shape[:4], encoder.card.patch
+    filled = size_hw[0] // step * step, size_hw[1] // step * step
+    if min(filled) and list(filled) != size_hw:
+        clips = resize(clips.reshape(-1, *clips.shape[2:]), filled).reshape(b, t, *filled, 3)
     return encoder.clips(clips, fill=fill).flatten(2, 3)
 
 

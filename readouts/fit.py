@@ -5,11 +5,10 @@ started again ends, on a CPU, with the same bits, and one of several processes (
 within rounding. The readout that reports is chosen on held-out training examples; the scored split is never seen.
 """
 
-import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from readouts.attention import AttentionReadout, ReadoutConfig, released_arrays
 from readouts.features import Cache, FeatureStore, FrozenFeatures
 from readouts.fit_folder import READOUT, FitFolder
 from readouts.fit_identity import feature_identity, fit_identity
@@ -25,6 +23,7 @@ from readouts.fitted import Fitted, load_readout
 from readouts.losses import Measure, Selection
 from readouts.ranks import Ranks, joined_ranks
 from readouts.recipe import FitConfig, StackedAdamW
+from readouts.replicas import Sizes
 from readouts.sampling import Batch, Batches, Source, schedule, split
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
@@ -34,7 +33,7 @@ from rvm_bench.stamp import now
 def fit(
     encoder: Encoder,
     source: Source,
-    readout: ReadoutConfig,
+    readout: Sizes,
     config: FitConfig,
     loss: Measure,
     selection: Selection,
@@ -102,7 +101,7 @@ class _Fit:
         self,
         encoder: Encoder,
         data: tuple[Batches, Batches],
-        readout: ReadoutConfig,
+        readout: Sizes,
         config: FitConfig,
         loss: Measure,
         selection: Selection,
@@ -119,7 +118,7 @@ class _Fit:
         self.features = FrozenFeatures(encoder, self.training.store)
         self.damaged: set[str] = set()
         seeds = tuple(seed for _, seed in self.replicas)
-        self.module = AttentionReadout(readout, replicas=len(seeds), seeds=seeds, chunk=config.query_chunk)
+        self.module = readout.build(replicas=len(seeds), seeds=seeds, chunk=config.query_chunk)
         self.module.to(self.device)
         self.optimiser = StackedAdamW(self.module, len(seeds), config)
         self.step = 0
@@ -233,18 +232,17 @@ class _Fit:
         start = self._clock(timed)
         self.optimiser.gradient.zero_()
         sums = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
-        loading = encoding = 0.0
-        for _ in range(config.accumulate):
-            before = self._clock(timed)
-            batch = next(batches).to(self.device)
-            loaded = self._clock(timed)
-            loading += loaded - before
-            self.damaged.update(batch.damaged)
+        parts = [next(batches).to(self.device) for _ in range(config.accumulate)]
+        self.damaged.update(*(part.damaged for part in parts))
+        loading, encoding = self._clock(timed) - start, 0.0
+        loss = self._whole_loss(parts)
+        for batch in parts:
             if not batch.numbers:
                 continue
+            before = self._clock(timed)
             features = self._encode(self.training, batch)
-            encoding += self._clock(timed) - loaded
-            total, places = self.loss(self._outputs(features, batch.queries), batch.target)
+            encoding += self._clock(timed) - before
+            total, places = loss(self._outputs(features, batch.queries), batch.target)
             total.sum().backward()
             sums[:count] += total.detach()
             sums[count] += places
@@ -262,6 +260,17 @@ class _Fit:
             self.seconds["all"] += self._clock(True) - start
             self.timed_clips += config.batch
 
+    def _whole_loss(self, parts: Sequence[Batch]) -> Measure:
+        """The loss of a part, told what its terms are to be divided by over the whole batch, where it asks for that."""
+        loss: Any = self.loss
+        if not hasattr(loss, "divisors"):
+            return loss
+        total = torch.zeros(loss.divisor_count, dtype=torch.float64, device=self.device)
+        for part in parts:
+            if part.numbers:
+                total += loss.divisors(part.target)
+        return functools.partial(loss, divisors=self.ranks.sum(total))
+
     def _clock(self, wait: bool) -> float:
         if wait and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -274,8 +283,7 @@ class _Fit:
         """Float32 outputs [R, B, ...]."""
         half = self.config.autocast == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            outputs = self.module(features, queries)
-        return (outputs[None] if len(self.replicas) == 1 else outputs).float()
+            return self.module.outputs(features, queries).float()
 
     def _log(self) -> str:
         """Logs the mean losses since the last line, and returns what the progress bar says."""
@@ -360,9 +368,8 @@ class _Fit:
         if self.features.store is not None:
             self.features.store.flush()
         if self.kept.writes:
-            arrays = released_arrays(self.module, chosen)
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            self.kept.finish(tensors, {"readout": dataclasses.asdict(self.module.config), **choice}, summary)
+            tensors = {name: torch.from_numpy(array) for name, array in self.module.arrays(chosen).items()}
+            self.kept.finish(tensors, {"readout": self.module.config.describe(), **choice}, summary)
         return summary
 
 

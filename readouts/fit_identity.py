@@ -6,10 +6,10 @@ import json
 from importlib.metadata import version
 from typing import Any
 
-from readouts.attention import AttentionReadout, ReadoutConfig
 from readouts.features import Cache
 from readouts.losses import Measure, Selection
 from readouts.recipe import FitConfig
+from readouts.replicas import Sizes
 from readouts.sampling import Source
 from rvm_bench.encoder import Encoder
 from rvm_bench.fingerprint import LIBRARIES, source_sha256
@@ -31,7 +31,7 @@ def feature_identity(encoder: Encoder, source: Source) -> dict[str, Any]:
 def fit_identity(
     encoder: Encoder,
     source: Source,
-    readout: ReadoutConfig,
+    readout: Sizes,
     config: FitConfig,
     loss: Measure,
     selection: Selection,
@@ -42,11 +42,11 @@ def fit_identity(
     identity = {
         **feature_identity(encoder, source),
         "source": source.describe(),
-        "readout": dataclasses.asdict(readout),
+        "readout": readout.describe(),
         "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
         "functions": [told for _, told in functions],
         "selection": [selection.name, selection.higher_is_better],
-        "functions_sha256": source_sha256([AttentionReadout, *(function for function, _ in functions)]),
+        "functions_sha256": source_sha256([type(readout), *(function for function, _ in functions)]),
         "features": "float32" if cache is None else cache.dtype,
     }
     return json.loads(json.dumps(identity))

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from readouts.attention import AttentionReadout
 from readouts.features import encode_clips
+from readouts.heads import from_released
+from readouts.replicas import ReplicatedReadout
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 
@@ -24,20 +25,20 @@ class Fitted:
         summary: what fit.json says.
     """
 
-    readout: AttentionReadout
+    readout: ReplicatedReadout
     summary: dict[str, Any]
 
     @torch.no_grad()
-    def predict(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Outputs for features [B, T, N, C] (and given queries [B, Q, query_channels]), as `AttentionReadout`."""
+    def predict(self, features: Tensor, queries: Tensor | None = None) -> Any:
+        """What the readout says of features [B, T, N, C], and of queries [B, Q, ...] where it is asked by them."""
         return self.readout(features, queries)
 
-    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Tensor:
+    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Any:
         """The same for pixels, uint8 [B, T, H, W, 3]."""
         return self.predict(encode_clips(encoder.at("readout"), clips), queries)
 
 
-def load_readout(file: Path) -> AttentionReadout:
+def load_readout(file: Path) -> ReplicatedReadout:
     """The readout of a `readout.safetensors`.
 
     Raises:
@@ -51,10 +52,4 @@ def load_readout(file: Path) -> AttentionReadout:
             arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError):
         raise UserError(f"{file} is not a readout that was fitted here") from None
-    return AttentionReadout.from_arrays(
-        arrays,
-        num_heads=sizes["heads"],
-        num_queries=sizes["queries"],
-        output_shape=sizes["output_shape"],
-        patch=sizes["patch"],
-    ).requires_grad_(False)
+    return from_released(arrays, sizes).requires_grad_(False)

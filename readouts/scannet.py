@@ -5,7 +5,6 @@ distance of logarithms (paper, supplement). AbsRel is kept raw and printed ten t
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +16,13 @@ from readouts.attention import ReadoutConfig
 from readouts.losses import Selection, abs_rel, log_depth
 from readouts.metrics import abs_rel_sums, delta1_count
 from readouts.sampling import Item, Source
-from readouts.scannet_files import Scan, eval_windows, load_clip
+from readouts.scannet_files import Scan, load_clip
 from readouts.scannet_splits import check_split, open_split
 from readouts.task import OURS, ReadoutProtocol, ReadoutTask
-from rvm_bench.clips import random_clip
+from rvm_bench.clips import consecutive_clips, random_clip
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import text_sha256
 from rvm_bench.task import Dataset, Metric, Record, constant
 
 
@@ -134,8 +134,8 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
         floor="constant AbsRel",
     )
     presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": demo_protocol}
-    loss: ClassVar[Any] = staticmethod(log_depth)
-    selection: ClassVar[Selection] = Selection(name="AbsRel", measure=abs_rel, higher_is_better=False)
+    loss: Any = staticmethod(log_depth)
+    selection: Any = Selection(name="AbsRel", measure=abs_rel, higher_is_better=False)
 
     _training: Sequence[Scan]
     _manifest: str
@@ -154,13 +154,12 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
                 f"with stride {self.protocol.stride} takes {span}: set another stride"
             )
         self._training, self._median_m, self.leave_out_damaged = training.scans, None, allow_missing
-        manifest = hashlib.sha256(f"{training.manifest_sha256} {scored.manifest_sha256}".encode()).hexdigest()
-        self._manifest = manifest
+        self._manifest = text_sha256(f"{training.manifest_sha256} {scored.manifest_sha256}")
         missing = tuple(f"train: {line}" for line in training.coverage.missing) + scored.coverage.missing
         return Dataset(
             root=data,
             videos=scored.scans,
-            manifest_sha256=manifest,
+            manifest_sha256=self._manifest,
             coverage=dataclasses.replace(scored.coverage, missing=missing),
         )
 
@@ -189,7 +188,7 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
         training scans."""
         p = self.protocol
         record: dict[str, Any] = {"frames": 0, "pixels": 0, "abs_rel": 0.0, "delta1": 0, "constant": 0.0}
-        for frames in eval_windows(video.frames, length=p.frames, stride=p.stride):
+        for frames in consecutive_clips(video.frames, p.frames, p.stride):
             colour, depth_m = load_clip(video, frames, p.side_px)
             logs = self.outputs(encoder, colour[None])[0, ..., 0]
             predicted_m, mask = np.exp(logs.cpu().numpy()), valid(depth_m, p)

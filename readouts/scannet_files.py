@@ -157,22 +157,6 @@ def read_depth(file: Path) -> np.ndarray:
         raise DamagedFile(f"{file} cannot be read as a depth image ({error}); extract the scan again") from error
 
 
-def eval_windows(frames: int, *, length: int = CLIP_FRAMES, stride: int = 1) -> list[np.ndarray]:
-    """Frame indices int64 [length] of clips that follow one another without overlap, from the first frame on.
-
-    Frames that do not fill another clip are left out. Neither the number nor the stride of the official clips is
-    published (RVM and 4DS give 16 frames); we take every native frame of the scan, and `stride` is there to try others.
-    Clips to train on come from `rvm_bench.clips.random_clip`.
-
-    Raises:
-        UserError: a stride below 1.
-    """
-    if stride < 1:
-        raise UserError(f"stride is {stride}; it must be at least 1")
-    span = (length - 1) * stride + 1
-    return [start + stride * np.arange(length) for start in range(0, frames - span + 1, length * stride)]
-
-
 def load_clip(scan: Scan, indices: Sequence[int] | np.ndarray, side: int = 224) -> tuple[np.ndarray, np.ndarray]:
     """Colour uint8 [T, side, side, 3] and depth float32 [T, side, side] in metres, 0 where there is none.
 

@@ -9,10 +9,9 @@ The json files may also lie under `labels/`, and may have their older names with
 its template without "[" and "]", looked up in the labels (facebookresearch/SlowFast, slowfast/datasets/ssv2.py).
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
+from readouts.annotations import read_annotations
 from readouts.clip_files import ClipCopy, ClipSplit, FoundFile, Official, first_existing, split_of, walk
 from rvm_bench.errors import UserError, unknown_name
 
@@ -59,7 +58,7 @@ def _annotation(root: Path, name: str) -> Path:
 
 def _read_labels(file: Path) -> dict[str, int]:
     """Class name -> index."""
-    content = _read_json(file)
+    content = read_annotations(file)
     if not isinstance(content, dict) or not content:
         raise UserError(f'{file} holds no object of classes; expected {{"Approaching something ...": "0", ...}}')
     labels: dict[str, int] = {}
@@ -87,7 +86,7 @@ def _read_split(
     seen: dict[str, str],
 ) -> ClipSplit:
     """The videos that `file` lists. `seen` says which split listed an id before, and is added to."""
-    content = _read_json(file)
+    content = read_annotations(file)
     if not isinstance(content, list) or not content:
         raise UserError(f'{file} lists no video; expected [{{"id": "1", "template": "..."}}, ...]')
     listed = []
@@ -109,10 +108,3 @@ def _read_split(
             raise UserError(f"{where} (id {name}): {unknown} {labels_file} lists the classes")
         listed.append((name, labels[template], files.get(name), folder / f"{name}.webm"))
     return split_of(split, listed)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as JSON ({error}); get the file again") from error

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
-from readouts.attention import ReadoutConfig
 from readouts.features import DTYPES, Cache, encode_clips
 from readouts.fit import fit
 from readouts.fit_folder import SUMMARY
 from readouts.fitted import Fitted
 from readouts.losses import Measure, Selection
 from readouts.recipe import FitConfig
+from readouts.replicas import Sizes
 from readouts.sampling import Source
 from rvm_bench.encoder import Encoder
 from rvm_bench.overrides import check_choices
@@ -82,8 +82,6 @@ class ReadoutTask(Task[P], Generic[P]):
     """
 
     tap: ClassVar[str] = "readout"
-    loss: ClassVar[Measure]
-    selection: ClassVar[Selection]
 
     def __init__(self, protocol: P | None = None) -> None:
         self.protocol = protocol or self.default_protocol()
@@ -97,12 +95,22 @@ class ReadoutTask(Task[P], Generic[P]):
     def default_protocol(cls) -> P:
         """The official constants."""
 
+    @property
+    @abc.abstractmethod
+    def loss(self) -> Measure:
+        """What is minimised."""
+
+    @property
+    @abc.abstractmethod
+    def selection(self) -> Selection:
+        """By what one of the fitted heads is chosen."""
+
     @abc.abstractmethod
     def training(self) -> Source:
         """The training split of the copy that `open` verified."""
 
     @abc.abstractmethod
-    def readout(self, channels: int) -> ReadoutConfig:
+    def readout(self, channels: int) -> Sizes:
         """Sizes of the head for features of this many channels."""
 
     def fit(self, encoder: Encoder, folder: Path) -> None:
@@ -116,7 +124,7 @@ class ReadoutTask(Task[P], Generic[P]):
             source,
             self.readout(encoder.card.width),
             config,
-            type(self).loss,
+            self.loss,
             self.selection,
             folder,
             cache=cache,
@@ -131,8 +139,8 @@ class ReadoutTask(Task[P], Generic[P]):
         rounding = {} if self._cache_mode() == "off" else {"features": Cache(folder=Path()).dtype}
         return {**super().describe(), **rounding}
 
-    def outputs(self, encoder: Encoder, clips: np.ndarray) -> Tensor:
-        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split.
+    def outputs(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Any:
+        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split, and of queries [B, Q, ...] in them.
 
         Their features are rounded as those of the training clips were, but not kept: each is seen once.
         """
@@ -140,7 +148,7 @@ class ReadoutTask(Task[P], Generic[P]):
         features = encode_clips(encoder.at("readout"), clips)
         if self._cache_mode() != "off":
             features = features.to(DTYPES[Cache(folder=Path()).dtype])
-        return self.fitted.predict(features).float()
+        return self.fitted.predict(features, queries)
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
         """From one clip loaded and encoded now. The head's own steps, cheaper than the encoder's, are left out."""

@@ -50,6 +50,20 @@ def linspaced_clips(length: int, frames: int, stride: int, clips: int) -> np.nda
     return _clip(starts[:, None], length, frames, stride)
 
 
+def consecutive_clips(length: int, frames: int, stride: int) -> list[np.ndarray]:
+    """int64 [frames] each: clips that follow one another without overlap, from the first frame on.
+
+    Frames that do not fill another clip are left out. How ScanNet, Perception Test and Waymo are cut is not published
+    (RVM and 4DS give 16 frames); we take every clip there is.
+
+    Raises:
+        UserError: a length, number of frames or stride below 1.
+    """
+    _room(length, frames, stride)
+    span = (frames - 1) * stride + 1
+    return [start + stride * np.arange(frames) for start in range(0, length - span + 1, frames * stride)]
+
+
 def _room(length: int, frames: int, stride: int) -> int:
     """By how many frames a clip can be moved."""
     for name, value in (("length", length), ("frames", frames), ("stride", stride)):

@@ -86,6 +86,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _root_module(cls: type) -> str | None:
     """The outermost module around a class that is a file (a namespace package is not); None in a notebook."""
     parts = cls.__module__.split(".")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvm_bench.clips import linspaced_clips, middle_clip, random_clip
+from rvm_bench.clips import consecutive_clips, linspaced_clips, middle_clip, random_clip
 from rvm_bench.errors import UserError
 
 SIZES = {"length": st.integers(1, 400), "frames": st.integers(1, 32), "stride": st.integers(1, 5)}
@@ -60,3 +60,18 @@ def test_a_clip_of_nothing_is_refused(length, frames, stride):
 def test_one_spaced_clip_is_refused():
     with pytest.raises(UserError, match="middle_clip"):
         linspaced_clips(100, 16, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "starts"),
+    [(16, 1, [0]), (15, 1, []), (47, 1, [0, 16]), (48, 1, [0, 16, 32]), (31, 2, [0]), (30, 2, []), (64, 2, [0, 32])],
+)
+def test_consecutive_clips_follow_one_another_without_overlap(frames, stride, starts):
+    windows = consecutive_clips(frames, 16, stride)
+    assert [int(window[0]) for window in windows] == starts
+    for window in windows:
+        np.testing.assert_array_equal(np.diff(window), stride)
+        assert len(window) == 16
+        assert window[-1] < frames
+    with pytest.raises(UserError, match="stride of a clip is 0"):
+        consecutive_clips(frames, 16, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from readouts.scannet_files import ExtractedScan, SensScan, eval_windows, load_clip, open_scan, resize_depth
+from readouts.scannet_files import ExtractedScan, SensScan, load_clip, open_scan, resize_depth
 from readouts.scannet_splits import OFFICIAL_SCANS, VAL_ROOMS, check_split, is_official, open_split, read_split
 from rvm_bench.demo.sens import write_sens
 from rvm_bench.errors import UserError
@@ -242,18 +242,3 @@ def test_resized_depth_holds_only_values_that_were_there_each_in_its_place():
     np.testing.assert_array_equal(resize_depth(depth, (4, 16)), depth[1::3], "the middle row of each three")
     flipped = resize_depth(depth[::-1, ::-1], (36, 48))
     np.testing.assert_array_equal(resize_depth(depth, (36, 48))[::-1, ::-1], flipped)
-
-
-@pytest.mark.parametrize(
-    ("frames", "stride", "starts"),
-    [(16, 1, [0]), (15, 1, []), (47, 1, [0, 16]), (48, 1, [0, 16, 32]), (31, 2, [0]), (30, 2, []), (64, 2, [0, 32])],
-)
-def test_windows_for_evaluation_follow_one_another_without_overlap(frames, stride, starts):
-    windows = eval_windows(frames, stride=stride)
-    assert [int(window[0]) for window in windows] == starts
-    for window in windows:
-        np.testing.assert_array_equal(np.diff(window), stride)
-        assert len(window) == 16
-        assert window[-1] < frames
-    with pytest.raises(UserError, match="stride is 0"):
-        eval_windows(frames, stride=0)

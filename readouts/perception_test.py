@@ -1,0 +1,206 @@
+"""Perception Test: points followed through 16 frames, average Jaccard; the head is fitted on MOVi-E.
+
+Every point that is visible in the first frame of a window is a query. The head says where it is in all 16 frames, and
+whether it is seen. Source: paper, supplement and Table 7; the losses and the training data are SciVid's.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from readouts.heads import PointHeadConfig
+from readouts.losses import BatchPointsLoss, Measure, Selection, average_jaccard
+from readouts.metrics import THRESHOLDS_PX, tapvid
+from readouts.movi_files import has_movi, open_movi
+from readouts.movi_source import MoviSource
+from readouts.perception_files import TrackVideo, open_perception
+from readouts.sampling import Source
+from readouts.task import OURS, ReadoutProtocol, ReadoutTask
+from readouts.windows import track_windows
+from rvm_bench.encoder import Encoder
+from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import text_sha256
+from rvm_bench.resize import square
+from rvm_bench.task import Dataset, Metric, Record, constant
+from rvm_bench.video import read_frames
+
+SCIVID_POINTS = "scivid configs/evals/stir_2d_tracking.py"
+RASTER_PX = 256
+"""Side of the picture in which TAP-Vid measures, whatever the frames' own size."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerceptionProtocol(ReadoutProtocol):
+    """Cost: 1.28 M clips through the encoder, 131 epochs of MOVi-E. Expected: AJ 77.3 for RVM-L, 36.6 for DINOv2-L
+    (Table 1)."""
+
+    id: str = "perception-test-points/1"
+    heads: int = constant(8, "paper Table 7; moog_inference_demo")
+    width: int = constant(512, "of the query's MLP: moog_inference_demo, scivid TrackingReadoutWrapper")
+    bases: int = constant(16, "of the Fourier features: moog_inference_demo, scivid TrackingReadoutWrapper")
+    temporal_tile_size: int = constant(8, "queries of a point, 2 frames each: moog_inference_demo; paper Table 7")
+    tracks: int = constant(64, f"of a training clip: {SCIVID_POINTS}")
+    stride: int = constant(2, f"native frames between frames of a scored window; {OURS}: 15 a second, MOVi-E has 12")
+    colour_augmentation: bool = constant(False, f"of MOVi-E's clips: none in {SCIVID_POINTS}")
+
+    def head(self, channels: int) -> PointHeadConfig:
+        return PointHeadConfig(
+            frames=self.frames,
+            channels=channels,
+            params=self.params,
+            heads=self.heads,
+            width=self.width,
+            bases=self.bases,
+            temporal_tile_size=self.temporal_tile_size,
+        )
+
+
+def demo_protocol() -> PerceptionProtocol:
+    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
+    return PerceptionProtocol(
+        side_px=96,
+        params=192,
+        heads=6,
+        width=128,
+        tracks=32,
+        learning_rates=(1e-3, 3e-3),
+        warmup_steps=50,
+        steps=1500,
+        batch=16,
+        held_out=0.1,
+        held_out_least=8,
+        fixed_clips=True,
+    )
+
+
+class PerceptionTask(ReadoutTask[PerceptionProtocol]):
+    name: ClassVar[str] = "perception_test"
+    title: ClassVar[str] = "point tracking, Perception Test valid split, average Jaccard"
+    folder: ClassVar[str] = "perception_test"
+    metric: ClassVar[Metric] = Metric(key="AJ", label="average Jaccard", floor="first point held AJ")
+    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"demo": demo_protocol}
+    selection: Any = Selection(name="average Jaccard", measure=average_jaccard)
+
+    _source: MoviSource
+
+    @property
+    def loss(self) -> Measure:
+        return BatchPointsLoss(resolution=self.protocol.side_px)
+
+    @classmethod
+    def default_protocol(cls) -> PerceptionProtocol:
+        return PerceptionProtocol()
+
+    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
+        """The valid split below `data`, and MOVi-E below it or beside it."""
+        scored = open_perception(data).dataset(self, allow_missing=allow_missing)
+        self.leave_out_damaged = allow_missing
+        copy = open_movi(_movi_root(data), allow_missing=allow_missing)
+        self._source = MoviSource(copy=copy, protocol=self.protocol)
+        missing = tuple(f"train: {line}" for line in copy.missing())
+        return dataclasses.replace(
+            scored,
+            manifest_sha256=text_sha256(f"{scored.manifest_sha256} {copy.manifest_sha256()}"),
+            coverage=dataclasses.replace(scored.coverage, missing=missing + scored.coverage.missing),
+        )
+
+    def check(self, data: Path) -> list[str]:
+        return [*open_perception(data).problems(), *open_movi(_movi_root(data), allow_missing=True).problems()]
+
+    def training(self) -> Source:
+        return self._source
+
+    def readout(self, channels: int) -> PointHeadConfig:
+        return self.protocol.head(channels)
+
+    def measure(self, encoder: Encoder, video: TrackVideo, tick: Callable[[], object] = lambda: None) -> Record:
+        """Of every window: the number of its points, and TAP-Vid's metrics of the head and of holding the first point.
+
+        Raises:
+            UserError: the file is damaged, or has another number of frames than its annotation.
+        """
+        p = self.protocol
+        video.check_length()
+        windows = []
+        for window in track_windows(video.tracks_xy, video.visible, length=p.frames, stride=p.stride):
+            clip = read_frames(video.file, window.frames, resize=square(p.side_px))
+            queries = torch.from_numpy(window.queries_xy[None]).to(encoder.device)
+            tracks = self.outputs(encoder, clip[None], queries)
+            found = tracks.points[0].transpose(0, 1).cpu().numpy(), ~tracks.visible[0, ..., 0].T.cpu().numpy()
+            held = np.repeat(window.queries_xy[:, None], p.frames, axis=1), np.zeros_like(window.visible)
+            windows.append(
+                {
+                    "first_frame": int(window.frames[0]),
+                    "points": len(window.tracks),
+                    "head": _scores(window.tracks_xy, window.visible, *found),
+                    "held": _scores(window.tracks_xy, window.visible, *held),
+                }
+            )
+            for _ in window.frames:
+                tick()
+        return {"windows": windows}
+
+    def score(self, records: Sequence[Record]) -> dict[str, float]:
+        """In percent: means over all windows in which a point is seen after the first frame, and `AJ per video`, the
+        mean over videos of their windows' mean."""
+        of_video = [[w for w in r["windows"] if w["head"]["AJ"] is not None] for r in records]
+        windows = [window for video in of_video for window in video]
+        if not windows:
+            return {"AJ": 0.0, "first point held AJ": 0.0, "windows": 0, "videos": len(records)}
+
+        def mean(kind: str, key: str) -> float:
+            return 100 * float(np.mean([window[kind][key] for window in windows]))
+
+        per_video = [np.mean([window["head"]["AJ"] for window in video]) for video in of_video if video]
+        return {
+            "AJ": mean("head", "AJ"),
+            "AJ per video": 100 * float(np.mean(per_video)),
+            "points within": mean("head", "within"),
+            "occlusion accuracy": mean("head", "occlusion"),
+            "first point held AJ": mean("held", "AJ"),
+            "first point held within": mean("held", "within"),
+            "windows": len(windows),
+            "videos": len(records),
+        }
+
+    def write_demo(self, folder: Path) -> None:
+        from rvm_bench.demo import movi, perception
+
+        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
+            perception.write(folder, progress=lambda _, frames: bar.update(frames))
+            movi.write(folder, progress=lambda _, frames: bar.update(frames))
+
+
+def _movi_root(data: Path) -> Path:
+    """Where MOVi-E is: below the folder of Perception Test, or beside it. UserError where it is in neither."""
+    for root in (data, data.parent):
+        if has_movi(root):
+            return root
+    raise UserError(
+        f"no MOVi-E below {data} or beside it, on which the head is fitted; expected movi_e/256x256/1.0.0 or full/movi"
+    )
+
+
+def _scores(
+    tracks_xy: np.ndarray, visible: np.ndarray, found_xy: np.ndarray, occluded: np.ndarray
+) -> dict[str, float | None]:
+    """TAP-Vid's metrics of one window, in 0..1; None where no point is seen after its first frame.
+
+    Positions [n, T, 2] in shares of the picture, visible and occluded bool [n, T].
+    """
+    if not visible[:, 1:].any():
+        return dict.fromkeys(("AJ", "within", "occlusion", *(f"jaccard_{k}" for k in THRESHOLDS_PX)))
+    queries = np.zeros((1, len(visible), 3))
+    truth = np.where(visible[..., None], tracks_xy, 0.0) * RASTER_PX
+    scores = tapvid(queries, ~visible[None], truth[None], occluded[None], found_xy[None] * RASTER_PX)
+    return {
+        "AJ": float(scores["average_jaccard"][0]),
+        "within": float(scores["average_pts_within_thresh"][0]),
+        "occlusion": float(scores["occlusion_accuracy"][0]),
+        **{f"jaccard_{k}": float(scores[f"jaccard_{k}"][0]) for k in THRESHOLDS_PX},
+    }
