@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.tfrecord import read_record, record_index
 
 SHARD_NAME = re.compile(
@@ -69,6 +69,7 @@ class Shards:
         form: "tfrecord" or "array_record".
         count: how many shards there should be, by their names.
         shards: those that are there, in the order of their numbers.
+        damaged: of those that are there and cannot be read, by number, what is wrong.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class Shards:
     form: str
     count: int
     shards: tuple[Shard, ...]
+    damaged: dict[int, str]
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -103,11 +105,11 @@ class Shards:
         return f"{shard.path}, record {place}"
 
     def missing(self) -> list[str]:
-        """One line for each shard that is not there."""
+        """One line for each shard that is not there, or cannot be read."""
         there = {shard.number for shard in self.shards}
         name = self.shards[0].path.name[: -len("00000-of-00000")]
         return [
-            f"{self.folder / f'{name}{number:05d}-of-{self.count:05d}'} is missing"
+            self.damaged.get(number, f"{self.folder / f'{name}{number:05d}-of-{self.count:05d}'} is missing")
             for number in range(self.count)
             if number not in there
         ]
@@ -126,8 +128,8 @@ def open_shards(folder: Path, split: str) -> Shards:
     """The shards of a split that lie in `folder`, each with its index.
 
     Raises:
-        UserError: there is none; there are those of two data sets or of two forms; a name says a number beyond its
-            count; a file's framing or index is damaged; or they are ArrayRecords and that package is not installed.
+        UserError: there is none, or none that can be read; there are those of two data sets or of two forms; a name
+            says a number beyond its count; or they are ArrayRecords and that package is not installed.
     """
     sets: dict[tuple[str, str, int], dict[int, Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -146,20 +148,22 @@ def open_shards(folder: Path, split: str) -> Shards:
     ((_, form, count), paths) = next(iter(sets.items()))
     if max(paths) >= count:
         raise UserError(f"{paths[max(paths)]} is numbered beyond its own count; get the file again")
-    return Shards(
-        folder=folder,
-        split=split,
-        form=form,
-        count=count,
-        shards=tuple(_open_shard(paths[number], number, form) for number in sorted(paths)),
-    )
+    shards, damaged = [], {}
+    for number in sorted(paths):
+        try:
+            shards.append(_open_shard(paths[number], number, form))
+        except DamagedFile as error:
+            damaged[number] = str(error)
+    if not shards:
+        raise DamagedFile(next(iter(damaged.values())))
+    return Shards(folder=folder, split=split, form=form, count=count, shards=tuple(shards), damaged=damaged)
 
 
 def _open_shard(path: Path, number: int, form: str) -> Shard:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); get the file again") from error
+        raise DamagedFile(f"{path} cannot be read ({error}); get the file again") from error
     if form == "tfrecord":
         index = np.array(record_index(path), np.int64).reshape(-1, 2)
         return Shard(path=path, number=number, size_bytes=size, records=len(index), index=index)
@@ -183,4 +187,4 @@ def _array_record(path: Path, what: str) -> Iterator[Any]:
         yield reader
     except (RuntimeError, ValueError, IndexError, MemoryError) as error:
         why = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(f"{path}, {what}: cannot be read ({why}); get the file again") from error
+        raise DamagedFile(f"{path}, {what}: cannot be read ({why}); get the file again") from error

@@ -14,7 +14,7 @@ import numpy as np
 from readouts.augment import colour
 from readouts.movi_files import MoviCopy
 from readouts.movi_records import MoviClip
-from readouts.movi_tracks import make_tracks
+from readouts.movi_tracks import TrackRules, make_tracks
 from readouts.sampling import Item
 from rvm_bench.errors import UserError
 from rvm_bench.resize import resize
@@ -113,6 +113,9 @@ class MoviSource:
         """Points of a window: (x, y) float32 [T, n, 2] in shares of the picture, and where they are visible [T, n]."""
         frames = self.protocol.frames
         if clip.truth is not None:
+            height, width = clip.frames.shape[1:3]
+            # A small picture has fewer places for queries; then some of the example's are filled up and masked.
+            count = min(count, (height // TrackRules.stride) * (width // TrackRules.stride))
             made = make_tracks(clip.truth, rng, tracks=count, query_frame=0, window=(start, frames))
             return made.xy, made.visible
         assert clip.tracks_xy is not None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 _LENGTH = struct.Struct("<Q")
 _SUM = struct.Struct("<I")
@@ -139,10 +139,10 @@ def _opened(path: Path, buffering: int = -1) -> Iterator[IO[bytes]]:
         with path.open("rb", buffering=buffering) as file:
             yield file
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); get the file again") from error
+        raise DamagedFile(f"{path} cannot be read ({error}); get the file again") from error
 
 
-def _damaged(path: Path, i: int, offset: int, why: str) -> UserError:
-    return UserError(
+def _damaged(path: Path, i: int, offset: int, why: str) -> DamagedFile:
+    return DamagedFile(
         f"{path}, record {i} at byte {offset}: damaged or not fully downloaded ({why}); get the file again"
     )

@@ -293,7 +293,7 @@ def test_a_window_without_a_visible_point_is_left_out_and_so_is_what_fills_none(
     assert window.tracks_xy.shape == (1, 16, 2)
     assert track_windows(np.zeros((2, 30, 2)), np.ones((2, 30), bool), length=16, stride=2) == []
     assert track_windows(np.zeros((0, 70, 2)), np.ones((0, 70), bool), length=16, stride=2) == []
-    with pytest.raises(UserError, match="stride is 0"):
+    with pytest.raises(UserError, match="stride of a clip is 0"):
         track_windows(np.zeros((2, 70, 2)), visible, length=16, stride=0)
     with pytest.raises(ValueError, match=r"expected \[n, T, 2\]"):
         track_windows(np.zeros((2, 70, 3)), visible, length=16, stride=2)
