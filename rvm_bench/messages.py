@@ -23,17 +23,9 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 
 def message_classes(package: str, messages: Mapping[str, Fields]) -> dict[str, Any]:
-    """Message name -> its class, for a table of messages. `package` tells the messages of two tables apart.
+    """Message name -> its class, for a table of messages. `package` tells the messages of two tables apart."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    Raises:
-        UserError: the package that reads messages is not installed.
-    """
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    except ImportError as error:
-        raise UserError(
-            f"protocol buffers need a further package ({error}): pip install 'rvm-bench[tracking]'"
-        ) from error
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto2")
     for name, fields in messages.items():
         message = file.message_type.add(name=name)

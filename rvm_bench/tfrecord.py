@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from rvm_bench.errors import DamagedFile, UserError
+from rvm_bench.errors import DamagedFile
 
 _LENGTH = struct.Struct("<Q")
 _SUM = struct.Struct("<I")
@@ -90,13 +90,9 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The CRC-32C of `data` in the form in which TFRecord stores it. UserError where its package is not installed."""
-    try:
-        import google_crc32c
-    except ImportError as error:
-        raise UserError(
-            f"TFRecord files need a further package ({error}): pip install 'rvm-bench[tracking]'"
-        ) from error
+    """The CRC-32C of `data` in the form in which TFRecord stores it."""
+    import google_crc32c
+
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 

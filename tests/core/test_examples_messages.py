@@ -1,6 +1,5 @@
 """Examples and tensors are those of TensorFlow, and damaged ones are told in one line at bounded cost."""
 
-import sys
 import tracemalloc
 
 import numpy as np
@@ -18,7 +17,7 @@ from rvm_bench.examples import (
     tensor_from_proto,
     tensor_to_proto,
 )
-from rvm_bench.messages import message_classes, text
+from rvm_bench.messages import text
 
 FEATURES = {
     "images": [b"one", b"\xff\x00"],
@@ -163,12 +162,6 @@ def test_names_are_one_line_of_text(content):
     with pytest.raises(UserError, match=r"^here: ") as told:
         text(content, "here")
     assert "\n" not in str(told.value)
-
-
-def test_a_missing_package_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "google.protobuf", None)
-    with pytest.raises(UserError, match=r"need a further package .*: pip install 'rvm-bench\[tracking\]'"):
-        message_classes("missing", {})
 
 
 READERS = {
