@@ -19,6 +19,7 @@ from readouts.augment import colour
 from readouts.clip_files import ClipCopy, ClipExample
 from readouts.losses import Selection, cross_entropy, top1
 from readouts.sampling import Item, Source
+from readouts.sources import TaskSource
 from readouts.task import OURS, ReadoutProtocol, ReadoutTask
 from rvm_bench.clips import linspaced_clips, middle_clip, random_clip
 from rvm_bench.encoder import Encoder
@@ -52,31 +53,18 @@ DEMO_CONSTANTS: Mapping[str, Any] = {
 """For demo copies: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClipSource(TaskSource[ClassificationProtocol]):
     """The training videos as the fitter draws them."""
 
+    resizing: ClassVar[str] = "short side, then middle crop"
     examples: Sequence[ClipExample] = dataclasses.field(repr=False)
-    protocol: ClassificationProtocol
-    manifest_sha256: str
 
     @functools.cached_property
     def names(self) -> list[str]:
         return [example.name for example in self.examples]
 
-    @property
-    def distinct(self) -> int:
-        return len(self.examples) if self.protocol.fixed_clips else 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"protocol": self.protocol.to_dict(), "data": self.manifest_sha256}
-
-    def preprocessing(self) -> dict[str, Any]:
-        return {"side_px": self.protocol.side_px, "resize": "short side, then middle crop"}
-
-    def train_item(self, index: int, rng: np.random.Generator) -> Item:
-        if self.protocol.fixed_clips:
-            return self.held_out_item(index)
+    def random_item(self, index: int, rng: np.random.Generator) -> Item:
         example = self.examples[index]
         # The clip's own generator is drawn here, so that whether it is decoded does not change what comes after.
         seed = int(rng.integers(2**63))

@@ -7,7 +7,7 @@ visible in the first frame. Source: scivid, `configs/evals/stir_2d_tracking.py`,
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from readouts.movi_files import MoviCopy
 from readouts.movi_records import MoviClip
 from readouts.movi_tracks import TrackRules, make_tracks
 from readouts.sampling import Item
+from readouts.sources import TaskSource, quarter_starts
 from rvm_bench.errors import UserError
 from rvm_bench.resize import resize
 
@@ -27,16 +28,16 @@ POOL = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MoviSource:
+class MoviSource(TaskSource[Any]):
     """The training clips.
 
     Attributes:
         copy: of MOVi-E.
-        protocol: of the task.
     """
 
-    copy: MoviCopy = dataclasses.field(repr=False)
+    resizing: ClassVar[str] = "square"
     protocol: "PerceptionProtocol"
+    copy: MoviCopy = dataclasses.field(repr=False)
 
     @functools.cached_property
     def windows(self) -> list[tuple[int, int]]:
@@ -44,27 +45,14 @@ class MoviSource:
         length apart."""
         if not self.protocol.fixed_clips:
             return [(index, 0) for index in range(len(self.copy))]
-        last = len(self.copy.clip(0).frames) - self.protocol.frames
-        starts = range(0, last + 1, max(1, self.protocol.frames // 4))
+        starts = quarter_starts(len(self.copy.clip(0).frames), self.protocol.frames, 1)
         return [(index, start) for index in range(len(self.copy)) for start in starts]
 
     @functools.cached_property
     def names(self) -> list[str]:
         return [self._clip_names[number] for number, _ in self.windows]
 
-    @property
-    def distinct(self) -> int:
-        return len(self.windows) if self.protocol.fixed_clips else 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"protocol": self.protocol.to_dict(), "data": self._manifest}
-
-    def preprocessing(self) -> dict[str, Any]:
-        return {"side_px": self.protocol.side_px, "resize": "square"}
-
-    def train_item(self, index: int, rng: np.random.Generator) -> Item:
-        if self.protocol.fixed_clips:
-            return self._fixed_item(index, rng)
+    def random_item(self, index: int, rng: np.random.Generator) -> Item:
         number, _ = self.windows[index]
         clip = self.copy.clip(number)
         start = int(rng.integers(self._last(clip) + 1))
@@ -76,7 +64,7 @@ class MoviSource:
     def held_out_item(self, index: int) -> Item:
         rng = np.random.default_rng([1, index])
         if self.protocol.fixed_clips:
-            return self._fixed_item(index, rng)
+            return self.fixed_item(index, rng)
         number, _ = self.windows[index]
         clip = self.copy.clip(number)
         start = self._last(clip) // 2
@@ -84,7 +72,7 @@ class MoviSource:
         points = self._points(clip, start, self.protocol.tracks, rng)
         return self._item(functools.partial(self._pixels, frames, None), points, rng, key=self._key(number, start))
 
-    def _fixed_item(self, index: int, rng: np.random.Generator) -> Item:
+    def fixed_item(self, index: int, rng: np.random.Generator) -> Item:
         number, start = self.windows[index]
 
         def pixels() -> np.ndarray:
@@ -131,11 +119,7 @@ class MoviSource:
         return colour(clip, np.random.default_rng(colour_seed))
 
     def _key(self, number: int, start: int) -> str:
-        return f"{self._manifest} {self._clip_names[number]} {start} {self.protocol.frames}"
-
-    @functools.cached_property
-    def _manifest(self) -> str:
-        return self.copy.manifest_sha256()
+        return f"{self.manifest_sha256} {self._clip_names[number]} {start} {self.protocol.frames}"
 
     @functools.cached_property
     def _clip_names(self) -> list[str]:

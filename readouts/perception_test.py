@@ -19,8 +19,10 @@ from readouts.metrics import THRESHOLDS_PX, tapvid
 from readouts.movi_files import has_movi, open_movi
 from readouts.movi_source import MoviSource
 from readouts.perception_files import TrackVideo, open_perception
+from readouts.replicas import Sizes
 from readouts.sampling import Source
-from readouts.task import OURS, ReadoutProtocol, ReadoutTask
+from readouts.task import OURS, ReadoutTask
+from readouts.track_protocol import TrackProtocol
 from readouts.windows import track_windows
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
@@ -35,29 +37,17 @@ RASTER_PX = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PerceptionProtocol(ReadoutProtocol):
+class PerceptionProtocol(TrackProtocol):
     """Cost: 1.28 M clips through the encoder, 131 epochs of MOVi-E. Expected: AJ 77.3 for RVM-L, 36.6 for DINOv2-L
     (Table 1)."""
 
+    sizes: ClassVar[Any] = PointHeadConfig
     id: str = "perception-test-points/1"
     heads: int = constant(8, "paper Table 7; moog_inference_demo")
-    width: int = constant(512, "of the query's MLP: moog_inference_demo, scivid TrackingReadoutWrapper")
-    bases: int = constant(16, "of the Fourier features: moog_inference_demo, scivid TrackingReadoutWrapper")
     temporal_tile_size: int = constant(8, "queries of a point, 2 frames each: moog_inference_demo; paper Table 7")
     tracks: int = constant(64, f"of a training clip: {SCIVID_POINTS}")
     stride: int = constant(2, f"native frames between frames of a scored window; {OURS}: 15 a second, MOVi-E has 12")
     colour_augmentation: bool = constant(False, f"of MOVi-E's clips: none in {SCIVID_POINTS}")
-
-    def head(self, channels: int) -> PointHeadConfig:
-        return PointHeadConfig(
-            frames=self.frames,
-            channels=channels,
-            params=self.params,
-            heads=self.heads,
-            width=self.width,
-            bases=self.bases,
-            temporal_tile_size=self.temporal_tile_size,
-        )
 
 
 def demo_protocol() -> PerceptionProtocol:
@@ -74,7 +64,7 @@ def demo_protocol() -> PerceptionProtocol:
         tracks=32,
         learning_rates=(5e-3, 1e-2),
         warmup_steps=50,
-        steps=2400,
+        steps=1600,
         batch=8,
         held_out=0.1,
         held_out_least=8,
@@ -105,7 +95,7 @@ class PerceptionTask(ReadoutTask[PerceptionProtocol]):
         scored = open_perception(data).dataset(self, allow_missing=allow_missing)
         self.leave_out_damaged = allow_missing
         copy = open_movi(_movi_root(data), allow_missing=allow_missing)
-        self._source = MoviSource(copy=copy, protocol=self.protocol)
+        self._source = MoviSource(copy=copy, protocol=self.protocol, manifest_sha256=copy.manifest_sha256())
         missing = tuple(f"train: {line}" for line in copy.missing())
         return dataclasses.replace(
             scored,
@@ -119,7 +109,7 @@ class PerceptionTask(ReadoutTask[PerceptionProtocol]):
     def training(self) -> Source:
         return self._source
 
-    def readout(self, channels: int) -> PointHeadConfig:
+    def readout(self, channels: int) -> Sizes:
         return self.protocol.head(channels)
 
     def measure(self, encoder: Encoder, video: TrackVideo, tick: Callable[[], object] = lambda: None) -> Record:

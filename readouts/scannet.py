@@ -5,6 +5,7 @@ distance of logarithms (paper, supplement). AbsRel is kept raw and printed ten t
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from readouts.metrics import abs_rel_sums, delta1_count
 from readouts.sampling import Item, Source
 from readouts.scannet_files import Scan, load_clip
 from readouts.scannet_splits import check_split, open_split
+from readouts.sources import TaskSource, quarter_starts
 from readouts.task import OURS, ReadoutProtocol, ReadoutTask
 from rvm_bench.clips import consecutive_clips, random_clip
 from rvm_bench.encoder import Encoder
@@ -66,39 +68,26 @@ def demo_protocol() -> ScanNetProtocol:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ScanSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ScanSource(TaskSource[ScanNetProtocol]):
     """Windows of the training scans as the fitter draws them: random ones, or fixed ones a quarter of a clip apart."""
 
+    resizing: ClassVar[str] = "square"
     scans: Sequence[Scan] = dataclasses.field(repr=False)
-    protocol: ScanNetProtocol
-    manifest_sha256: str
 
-    @property
+    @functools.cached_property
     def windows(self) -> list[tuple[Scan, int]]:
         """The examples: every scan, and in the fixed case its windows by their first frames."""
         if not self.protocol.fixed_clips:
             return [(scan, 0) for scan in self.scans]
-        step = max(1, self.protocol.frames // 4)
-        return [(scan, start) for scan in self.scans for start in range(0, scan.frames - self.protocol.span + 1, step)]
+        p = self.protocol
+        return [(scan, start) for scan in self.scans for start in quarter_starts(scan.frames, p.frames, p.stride)]
 
-    @property
+    @functools.cached_property
     def names(self) -> list[str]:
         return [scan.name for scan, _ in self.windows]
 
-    @property
-    def distinct(self) -> int:
-        return len(self.windows) if self.protocol.fixed_clips else 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"protocol": self.protocol.to_dict(), "data": self.manifest_sha256}
-
-    def preprocessing(self) -> dict[str, Any]:
-        return {"side_px": self.protocol.side_px, "resize": "square"}
-
-    def train_item(self, index: int, rng: np.random.Generator) -> Item:
-        if self.protocol.fixed_clips:
-            return self.held_out_item(index)
+    def random_item(self, index: int, rng: np.random.Generator) -> Item:
         scan, _ = self.windows[index]
         return self._item(scan, random_clip(scan.frames, self.protocol.frames, self.protocol.stride, rng), keyed=False)
 

@@ -21,8 +21,11 @@ from readouts.boxes import box_windows, clip_boxes, clip_frames, pad, random_win
 from readouts.heads import BoxHeadConfig
 from readouts.losses import Measure, Selection
 from readouts.metrics import box_iou_sums
+from readouts.replicas import Sizes
 from readouts.sampling import Item, Source
-from readouts.task import OURS, ReadoutProtocol, ReadoutTask
+from readouts.sources import TaskSource
+from readouts.task import OURS, ReadoutTask
+from readouts.track_protocol import TrackProtocol
 from readouts.waymo_files import check_waymo, open_waymo
 from rvm_bench.encoder import Encoder
 from rvm_bench.fingerprint import text_sha256
@@ -33,14 +36,13 @@ LOSSES: dict[str, Measure] = {"l2": box_l2, "smooth_l1_giou": box_smooth_l1_giou
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WaymoProtocol(ReadoutProtocol):
+class WaymoProtocol(TrackProtocol):
     """Cost: 1.28 M clips through the encoder. Expected: mIoU 73.2 for RVM-L, 51.7 for DINOv2-L (Table 1)."""
 
+    sizes: ClassVar[Any] = BoxHeadConfig
     id: str = "waymo-boxes/1"
     side_px: int = constant(256, "paper Table 7")
     heads: int = constant(4, "paper Table 7; moog_inference_demo")
-    width: int = constant(512, "of the query's MLP: moog_inference_demo")
-    bases: int = constant(16, "of the Fourier features: moog_inference_demo")
     temporal_tile_size: int = constant(1, "one query for a box and all its frames: moog_inference_demo; paper Table 7")
     stride: int = constant(2, "frames of the camera: 10 a second become 5, as InternVideo-Next and tue-mps read 4DS")
     most_boxes: int = constant(25, "representations4d moog/configs/movi.py, num_box_tracks")
@@ -49,17 +51,6 @@ class WaymoProtocol(ReadoutProtocol):
     box_loss: Literal["l2", "smooth_l1_giou"] = constant(
         "l2", "ours, as for depth; smooth_l1_giou is InternVideo-Next's; the official one is unknown"
     )
-
-    def head(self, channels: int) -> BoxHeadConfig:
-        return BoxHeadConfig(
-            frames=self.frames,
-            channels=channels,
-            params=self.params,
-            heads=self.heads,
-            width=self.width,
-            bases=self.bases,
-            temporal_tile_size=self.temporal_tile_size,
-        )
 
 
 def demo_protocol() -> WaymoProtocol:
@@ -86,12 +77,11 @@ def demo_protocol() -> WaymoProtocol:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class BoxSource:
+class BoxSource(TaskSource[WaymoProtocol]):
     """Clips of the training segments as the fitter draws them: random ones, or fixed ones a quarter of a clip apart."""
 
+    resizing: ClassVar[str] = "short side, then middle crop"
     videos: Sequence[BoxVideo] = dataclasses.field(repr=False)
-    protocol: WaymoProtocol
-    manifest_sha256: str
 
     @functools.cached_property
     def windows(self) -> list[tuple[BoxVideo, int]]:
@@ -103,23 +93,11 @@ class BoxSource:
         starts = {video.name: window_starts(video, frames=p.frames, stride=p.stride)[::step] for video in self.videos}
         return [(video, int(start)) for video in self.videos for start in starts[video.name]]
 
-    @property
+    @functools.cached_property
     def names(self) -> list[str]:
         return [video.name for video, _ in self.windows]
 
-    @property
-    def distinct(self) -> int:
-        return len(self.windows) if self.protocol.fixed_clips else 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"protocol": self.protocol.to_dict(), "data": self.manifest_sha256}
-
-    def preprocessing(self) -> dict[str, Any]:
-        return {"side_px": self.protocol.side_px, "resize": "short side, then middle crop"}
-
-    def train_item(self, index: int, rng: np.random.Generator) -> Item:
-        if self.protocol.fixed_clips:
-            return self.held_out_item(index)
+    def random_item(self, index: int, rng: np.random.Generator) -> Item:
         video, _ = self.windows[index]
         return self._item(video, random_window(video, rng, frames=self.protocol.frames, stride=self.protocol.stride))
 
@@ -185,7 +163,7 @@ class WaymoTask(ReadoutTask[WaymoProtocol]):
     def training(self) -> Source:
         return BoxSource(videos=self._training, protocol=self.protocol, manifest_sha256=self._manifest)
 
-    def readout(self, channels: int) -> BoxHeadConfig:
+    def readout(self, channels: int) -> Sizes:
         return self.protocol.head(channels)
 
     def measure(self, encoder: Encoder, video: BoxVideo, tick: Callable[[], object] = lambda: None) -> Record:

@@ -6,7 +6,8 @@
 Rows are joined by the key columns (segment, time, camera) that both have. Columns are flat and named by a path with
 dots and brackets, "[CameraBoxComponent].box.center.x"; only those that are needed are read, and of the pictures only
 the row groups that hold the frames asked for. Pages that have checksums are verified; in a file without them, a flipped
-bit can change a number or a picture and not be noticed.
+bit can change a number or a picture and not be noticed. A damaged page header, which no checksum covers, can make
+pyarrow take up to 2 GB for a moment before the file is refused.
 
 Source: waymo-research/waymo-open-dataset, `src/waymo_open_dataset/v2/perception/{base,box,camera_image}.py`,
 `v2/component.py`, `v2/column_types.py`.
