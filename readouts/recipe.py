@@ -1,7 +1,6 @@
 """How readouts are optimised: the recipe with its schedule, and AdamW over replicas that lie side by side."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rvm_bench.errors import UserError
+from rvm_bench.rvm.train.schedule import warmup_cosine
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,7 @@ class FitConfig:
 
     def rate(self, peak: float, step: int) -> float:
         """Learning rate of the update that follows `step` updates."""
-        if step < self.warmup_steps:
-            return peak * step / self.warmup_steps
-        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        return self.final_rate + (peak - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
+        return warmup_cosine(step, peak=peak, final=self.final_rate, warmup_steps=self.warmup_steps, steps=self.steps)
 
 
 class StackedAdamW:

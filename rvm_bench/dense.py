@@ -39,8 +39,10 @@ class Dense(nn.Linear):
         """Float32 inference on a CPU, where memory traffic is what remains to be saved.
 
         There torch's own bias costs more than an addition in place: it first writes the bias over the whole output.
+        Autocast makes products of another dtype, to which nothing can be added in place.
         """
-        return not torch.is_grad_enabled() and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
+        plain = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+        return plain and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
 
 
 class DenseGelu(Dense):

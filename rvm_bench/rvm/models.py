@@ -1,8 +1,15 @@
-"""The RVM cards: four released sizes, any file, and a tiny untrained one. Imports neither numpy nor torch."""
+"""The RVM cards: four released sizes, any file, and a tiny untrained one. Imports neither numpy, torch nor jax."""
+
+from typing import TYPE_CHECKING, Any
 
 from rvm_bench.card import EncoderCard, Model, WeightsFile
+from rvm_bench.errors import UserError, unknown_name
 
-BUILDER = "rvm_bench.rvm.torch.encoder:build"
+if TYPE_CHECKING:
+    from rvm_bench.encoder import RecurrentEncoder
+
+BUILDER = "rvm_bench.rvm.models:build"
+BACKENDS = ("torch", "jax")
 SOURCE = "arXiv 2512.13684; github.com/google-deepmind/representations4d"
 LICENCE = "CC-BY-4.0 (code Apache-2.0)"  # the repository's README: software, and "all other materials"
 CHECKPOINTS = "https://storage.googleapis.com/representations4d/checkpoints"
@@ -75,3 +82,39 @@ RVM_TINY = Model(
     ),
     builder=BUILDER,
 )
+
+
+def build(
+    card: EncoderCard,
+    weights: Any = None,
+    device: Any = "cpu",
+    dtype: Any = "float32",
+    seed: int = 0,
+    backend: str = "torch",
+) -> "RecurrentEncoder":
+    """A loaded RVM; the builder that the cards above name.
+
+    Args:
+        card: a named size, or the generic `rvm`, whose card is filled from the file.
+        weights: path of an official `.npz`, or "random" for untrained weights of the card's size (of the smallest
+            released one, where the card has none).
+        device: torch's name of it.
+        dtype: "float32" (the reference) or "bfloat16".
+        seed: of random weights.
+        backend: "torch", or "jax", which needs the extra of that name; both compute the same from the same file.
+
+    Raises:
+        UserError: no weights, an unsound file, a file of another size than the card's, an unknown dtype or backend, or
+            jax is not installed.
+    """
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if backend == "torch":
+        from rvm_bench.rvm.torch.encoder import build as build_torch
+
+        return build_torch(card, weights, device, dtype, seed)
+    try:
+        from rvm_bench.rvm.jax.encoder import build as build_jax
+    except ImportError as error:
+        raise UserError(f"backend jax needs jax and flax ({error}); pip install 'rvm-bench[jax]'") from error
+    return build_jax(card, weights, device, dtype, seed)

@@ -34,7 +34,8 @@ class GatedCore(nn.Module):
         carried = torch.zeros_like(tokens[:, 0]) if state is None else state
         features = []
         for x, input_gates in zip(tokens.unbind(1), self.input_gates(tokens).unbind(1), strict=True):
-            update, reset = torch.sigmoid(input_gates + self.state_gates(carried)).chunk(2, dim=-1)
+            gates = input_gates.float() + self.state_gates(carried).float()  # under autocast the products are bfloat16
+            update, reset = torch.sigmoid(gates).chunk(2, dim=-1)
             candidate = self.transformer(x, reset * self.state_norm(carried))
             carried = torch.lerp(carried, candidate, update)
             features.append(carried)

@@ -23,24 +23,35 @@ class Decoder(nn.Module):
         self.pixels = Dense(width, config.patch**2 * 3)
 
     def forward(
-        self, features: Tensor, visible: Tensor, deltas: Tensor | None, inds_restore: Tensor, grid: tuple[int, int]
+        self,
+        context: Tensor,
+        visible: Tensor,
+        deltas: Tensor | None,
+        inds_restore: Tensor,
+        grid: tuple[int, int],
+        *,
+        share_keys: bool = True,
     ) -> Tensor:
         """Target frames, float32 [B, TT, h*P, w*P, 3] in [0, 1] units.
 
         Every target attends to all tokens of all sources, without a code for their place or time.
 
         Args:
-            features: [B, T, 1 + N, D] of the source frames, CLS included.
+            context: [B, M, D], all tokens of the source frames, CLS included.
             visible: [B*TT, 1 + n, D], CLS first, then the first n shuffled patches of each target.
             deltas: int [B, TT], the time to each target; None leaves the code out.
             inds_restore: int [B, TT, N], puts shuffled patches back in place.
             grid: (h, w) of the target, N = h * w.
+            share_keys: whether the context's keys and values are projected once for all targets of a video, or, as in
+                the released code, once for each. The result is the same.
 
         Raises:
             UserError: a delta outside [0, delta_bins).
         """
         batch, targets, patches = inds_restore.shape
-        context = self.embedder(features.flatten(1, 2)).float()
+        context = self.embedder(context).float()
+        if not share_keys:
+            context = context.repeat_interleave(targets, dim=0)
         visible = self.embedder(visible).float()
         cls_token, visible = visible[:, :1], visible[:, 1:]
 

@@ -8,6 +8,7 @@ Shape letters: B batch, N tokens (queries), M tokens (keys), D width, H heads.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from rvm_bench.dense import Dense, DenseGelu
 
@@ -25,7 +26,10 @@ class Mlp(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """stream + attention(x), all [B, N, D]; logits are scaled by 1 / sqrt(head_dim)."""
+    """stream + attention(x), all [B, N, D]; logits are scaled by 1 / sqrt(head_dim).
+
+    With a mask, bool [B, 1, 1, N], no token attends to one that is false in it.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -33,10 +37,10 @@ class SelfAttention(nn.Module):
         self.qkv = Dense(width, 3 * width)
         self.out = Dense(width, width)
 
-    def forward(self, stream: Tensor, x: Tensor) -> Tensor:
+    def forward(self, stream: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
         return self.out.add_to(stream, attended.flatten(2))
 
 
@@ -69,8 +73,8 @@ class SelfBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attention(x, self.attention_norm(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.attention(x, self.attention_norm(x), mask)
         return self.mlp(x, self.mlp_norm(x))
 
 
@@ -95,7 +99,25 @@ class CrossBlock(nn.Module):
         return self.attention(x, self.attention_norm(x))
 
 
-class CrossTransformer(nn.Module):
+class Recomputing(nn.Module):
+    """A stack of blocks that can keep only their inputs for the backward pass.
+
+    Attributes:
+        recompute: whether what a block computes is computed again in the backward pass, instead of being kept. Numbers
+            do not change; the backward pass is half as long again, and memory falls (`rvm_bench.rvm.train.cost`).
+    """
+
+    recompute = False
+
+    def run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
+        """What a block makes of its inputs."""
+        if self.recompute and torch.is_grad_enabled():
+            # Nothing is random in a block. The re-entrant kind runs without gradients, where streams are overwritten.
+            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return block(*inputs)
+
+
+class CrossTransformer(Recomputing):
     """Cross-blocks over one context, and a final norm.
 
     The context is not normed per block, so the keys and values of all blocks are one matrix product.
@@ -113,5 +135,5 @@ class CrossTransformer(nn.Module):
         x = x.clone(memory_format=torch.contiguous_format)  # the caller's tokens are not the stream to update
         keys_values = self.keys_values(context).unflatten(-1, (len(self.blocks), 2, self.heads, -1))
         for block, (key, value) in zip(self.blocks, keys_values.permute(2, 3, 0, 4, 1, 5), strict=True):
-            x = block(x, key, value)
+            x = self.run(block, x, key, value)
         return self.output_norm(x)

@@ -19,11 +19,26 @@ def encoder_positions(grid: tuple[int, int], width: int, device: torch.device) -
 
     The released model resizes with jax.image.resize's 'bicubic'; torch's plain bicubic moves features by 3e-2.
     """
+    return _frame_tables(1, grid, width, device)[0]
+
+
+@functools.lru_cache(maxsize=8)
+def clip_positions(times: int, grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
+    """float32 [times, h, w, width]: the same sinusoid carried on over the flattened patches of all frames.
+
+    The first frame has `encoder_positions`. It is VideoMAE's way to give the table a time dimension; the paper says
+    of the self-attention ablation only that it has one (section 9).
+    """
+    return _frame_tables(times, grid, width, device)
+
+
+def _frame_tables(times: int, grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # the cached tensor must serve training too
-        table = sinusoid_table(TRAINED_GRID[0] * TRAINED_GRID[1], width).view(1, *TRAINED_GRID, width)
+        h, w = TRAINED_GRID
+        table = sinusoid_table(times * h * w, width).view(times, h, w, width)
         if grid != TRAINED_GRID:
-            table = resize_positions(table, (1, *grid), "antialiased")
-        return table[0].to(device)
+            table = resize_positions(table, (times, *grid), "antialiased")
+        return table.to(device)
 
 
 @functools.lru_cache(maxsize=32)

@@ -2,13 +2,14 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rvm_bench.rvm.checkpoint import RVMConfig
-from rvm_bench.rvm.torch.layers import SelfBlock
+from rvm_bench.rvm.torch.layers import Recomputing, SelfBlock
 from rvm_bench.rvm.torch.positions import encoder_positions
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(Recomputing):
     """Frames [N, 3, H, W] in [0, 1] -> tokens [N, 1 + h*w, D], CLS first."""
 
     def __init__(self, config: RVMConfig) -> None:
@@ -25,16 +26,24 @@ class FrameEncoder(nn.Module):
 
     def embed(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> [N, h, w, D]: patches with positions. Pixels beyond the last whole patch are not seen."""
+        tokens = self.project(frames)
+        return tokens + encoder_positions((tokens.shape[1], tokens.shape[2]), tokens.shape[-1], tokens.device)
+
+    def project(self, frames: Tensor) -> Tensor:
+        """The same without positions."""
         count, _, height, width = frames.shape
         h, w = height // self.patch, width // self.patch
         pixels = frames[:, :, : h * self.patch, : w * self.patch].permute(0, 2, 3, 1)
         patches = pixels.unflatten(2, (w, self.patch)).unflatten(1, (h, self.patch)).transpose(2, 3)
-        tokens = self.patch_embedding(patches.reshape(count, h, w, -1))
-        return tokens + encoder_positions((h, w), tokens.shape[-1], tokens.device)
+        return self.patch_embedding(patches.reshape(count, h, w, -1))
 
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Any subset of embedded patches [N, n, D] -> [N, 1 + n, D]. CLS is put first and has no position."""
+    def encode(self, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Any subset of embedded patches [N, n, D] -> [N, 1 + n, D]. CLS is put first and has no position.
+
+        With `seen`, bool [N, n], only these patches and CLS are attended to; the others' outputs mean nothing.
+        """
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        mask = None if seen is None else F.pad(seen, (1, 0), value=True)[:, None, None]
         for block in self.blocks:
-            x = block(x)
+            x = self.run(block, x, mask)
         return self.norm(x)
