@@ -200,7 +200,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(davis_copy, tmp_path):
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(davis_copy, tmp_path):
     out = tmp_path / "runs"
-    process = start(tmp_path, davis_copy, out, 0.3)
+    process = start(tmp_path, davis_copy, out, 2.0)
     wait_for_lines(out, 1)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
