@@ -13,11 +13,15 @@ import pytest
 from layouts import the_run
 from PIL import Image
 
+# What a shell runs in the background is deaf to Ctrl-C, and so are its children unless they say otherwise.
 SLOW_PLUGIN = """
+import signal
 import time
 from rvm_bench.card import EncoderCard
 from rvm_bench.encoder import ImageEncoder
 from torch.nn.functional import avg_pool2d
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(ImageEncoder):
     card = EncoderCard(name="slow", family="slow", patch=16, width=3)
@@ -200,7 +204,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(davis_copy, tmp_path):
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(davis_copy, tmp_path):
     out = tmp_path / "runs"
-    process = start(tmp_path, davis_copy, out, 2.0)
+    process = start(tmp_path, davis_copy, out, 0.3)
     wait_for_lines(out, 1)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
