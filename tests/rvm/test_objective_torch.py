@@ -201,6 +201,15 @@ def test_bfloat16_products_stay_close_and_leave_loss_and_gradients_float32(batch
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
+def test_bfloat16_gives_the_same_loss_with_and_without_gradients(batch, aggregator):
+    model = untrained(SMALL, aggregator)
+    value, _ = loss(model, batch, dtype=torch.bfloat16)
+    with torch.no_grad():
+        again, _ = loss(model, batch, dtype=torch.bfloat16)
+    assert again.item() == pytest.approx(value.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
 def test_a_few_updates_lower_the_loss(batch, aggregator):
     model = untrained(SMALL, aggregator)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
