@@ -1,99 +1,131 @@
-"""From a checkpoint's arrays to the torch model, with every array accounted for."""
+"""Between a checkpoint's arrays and the torch model, both ways, with every array accounted for."""
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint
+from rvm_bench.rvm.checkpoint import RVMConfig, expected_shapes
 from rvm_bench.rvm.torch.model import RVM
 
 
-class _Ledger:
-    """Hands each array out once, as a float32 tensor of its own, and knows what is left."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The official arrays that stand one after the other in a tensor of ours.
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.left = dict(arrays)
+    Attributes:
+        ours: name in the state dict.
+        theirs: official names.
+        inputs: of kernels, the product of their leading, contracted axes; each becomes [out, in]. 0 for vectors.
+    """
 
-    def take(self, name: str) -> Tensor:
-        return torch.from_numpy(np.array(self.left.pop(name), dtype=np.float32, order="C"))
+    ours: str
+    theirs: tuple[str, ...]
+    inputs: int = 0
 
-    def matrix(self, name: str, inputs: int) -> Tensor:
-        """A kernel with any axes as torch's [out, in]; `inputs` is the product of its leading, contracted axes."""
-        return self.take(name).reshape(inputs, -1).T.contiguous()
+    def joined(self, arrays: Mapping[str, np.ndarray]) -> Tensor:
+        """The tensor, float32 [out, in] or flat, in memory of its own."""
+        parts = [torch.from_numpy(np.array(arrays[name], dtype=np.float32, order="C")) for name in self.theirs]
+        return torch.cat([part.reshape(self.inputs, -1).T if self.inputs else part.flatten() for part in parts])
+
+    def parted(self, tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The official arrays of a tensor."""
+        rows = [math.prod(shapes[name]) // (self.inputs or 1) for name in self.theirs]
+        parts = (tensor if self.inputs else tensor.flatten()).split(rows)
+        whole = [part.T if self.inputs else part for part in parts]
+        return {
+            name: np.ascontiguousarray(part.reshape(shapes[name]).numpy())
+            for name, part in zip(self.theirs, whole, strict=True)
+        }
+
+
+def places(config: RVMConfig) -> Iterator[Place]:
+    """Every tensor of the model.
+
+    Query, key and value of a self-attention are one matrix, as are the keys and values of all cross-attentions of a
+    transformer, and the update and reset gates of each side.
+    """
+    yield Place("encoder.cls_token", ("cls_token",))
+    yield from _dense("encoder.patch_embedding", ["tokenizer/patch_embedding/Conv_0"], config.patch**2 * 3)
+    for index in range(config.layers):
+        ours, theirs = f"encoder.blocks.{index}", f"encoder/layers_{index}"
+        yield from _self_block(ours, theirs, config.width, config.mlp)
+    yield from _norm("encoder.norm", "encoder/LayerNorm_0")
+
+    for side in ("input", "state"):
+        gates = tuple(f"rnn_core/{side}_{gate}/kernel" for gate in ("update", "reset"))
+        yield Place(f"core.{side}_gates.weight", gates, config.width)
+    yield Place("core.state_norm.weight", ("rnn_core/state_layer_norm/scale",))
+    yield from _cross_transformer(
+        "core.transformer", "rnn_core/transformer", config.width, config.core_layers, config.core_mlp
+    )
+
+    yield Place("decoder.mask_token", ("mask_token",))
+    yield from _dense("decoder.embedder", ["decoder_embedder"], config.width)
+    yield from _dense("decoder.delta_embedder", ["delta_embedder"], config.delta_bins)
+    yield from _cross_transformer(
+        "decoder.transformer", "decoder", config.decoder_width, config.decoder_layers, config.decoder_mlp
+    )
+    yield from _dense("decoder.pixels", ["detokenizer/Dense_0"], config.decoder_width)
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") -> RVM:
     """The model with these weights, float32 on the CPU, in evaluation mode. It shares no memory with the arrays.
 
-    Query, key and value of a self-attention become one matrix, as do the keys and values of all cross-attentions of a
-    transformer, and the update and reset gates of each side.
-
     Raises:
         UserError: the arrays are not a sound checkpoint (`checkpoint.check`).
     """
     config = checkpoint.check(arrays, source)
-    ledger = _Ledger(arrays)
-    state: dict[str, Tensor] = {}
-
-    def norm(ours: str, theirs: str) -> None:
-        state[f"{ours}.weight"], state[f"{ours}.bias"] = ledger.take(f"{theirs}/scale"), ledger.take(f"{theirs}/bias")
-
-    def dense(ours: str, theirs: list[str], inputs: int) -> None:
-        """Dense layers side by side: their outputs are concatenated."""
-        state[f"{ours}.weight"] = torch.cat([ledger.matrix(f"{name}/kernel", inputs) for name in theirs])
-        state[f"{ours}.bias"] = torch.cat([ledger.take(f"{name}/bias").flatten() for name in theirs])
-
-    def self_attention(ours: str, theirs: str, width: int) -> None:
-        dense(f"{ours}.qkv", [f"{theirs}/{part}" for part in ("query", "key", "value")], width)
-        dense(f"{ours}.out", [f"{theirs}/out"], width)
-
-    def mlp(ours: str, theirs: str, width: int, hidden: int) -> None:
-        dense(f"{ours}.dense_in", [f"{theirs}/dense_in"], width)
-        dense(f"{ours}.dense_out", [f"{theirs}/dense_out"], hidden)
-
-    def cross_transformer(ours: str, theirs: str, width: int, layers: int, hidden: int) -> None:
-        blocks = [f"{theirs}/xa_blocks_{index}" for index in range(layers)]
-        both = [f"{block}/ca_attention/{part}" for block in blocks for part in ("key", "value")]
-        dense(f"{ours}.keys_values", both, width)
-        for index, block in enumerate(blocks):
-            here = f"{ours}.blocks.{index}"
-            norm(f"{here}.ca_attention_norm", f"{block}/ca_attention_norm")
-            dense(f"{here}.ca_attention.query", [f"{block}/ca_attention/query"], width)
-            dense(f"{here}.ca_attention.out", [f"{block}/ca_attention/out"], width)
-            norm(f"{here}.mlp_norm", f"{block}/mlp_norm")
-            mlp(f"{here}.mlp", f"{block}/mlp", width, hidden)
-            norm(f"{here}.attention_norm", f"{block}/attention_norm")
-            self_attention(f"{here}.attention", f"{block}/attention", width)
-        norm(f"{ours}.output_norm", f"{theirs}/output_norm")
-
-    state["encoder.cls_token"] = ledger.take("cls_token")
-    dense("encoder.patch_embedding", ["tokenizer/patch_embedding/Conv_0"], config.patch**2 * 3)
-    for index in range(config.layers):
-        ours, theirs = f"encoder.blocks.{index}", f"encoder/layers_{index}"
-        norm(f"{ours}.attention_norm", f"{theirs}/attention_norm")
-        self_attention(f"{ours}.attention", f"{theirs}/attention", config.width)
-        norm(f"{ours}.mlp_norm", f"{theirs}/mlp_norm")
-        mlp(f"{ours}.mlp", f"{theirs}/mlp", config.width, config.mlp)
-    norm("encoder.norm", "encoder/LayerNorm_0")
-
-    for side in ("input", "state"):
-        gates = [ledger.matrix(f"rnn_core/{side}_{gate}/kernel", config.width) for gate in ("update", "reset")]
-        state[f"core.{side}_gates.weight"] = torch.cat(gates)
-    state["core.state_norm.weight"] = ledger.take("rnn_core/state_layer_norm/scale")
-    cross_transformer("core.transformer", "rnn_core/transformer", config.width, config.core_layers, config.core_mlp)
-
-    state["decoder.mask_token"] = ledger.take("mask_token")
-    dense("decoder.embedder", ["decoder_embedder"], config.width)
-    dense("decoder.delta_embedder", ["delta_embedder"], config.delta_bins)
-    cross_transformer("decoder.transformer", "decoder", config.decoder_width, config.decoder_layers, config.decoder_mlp)
-    dense("decoder.pixels", ["detokenizer/Dense_0"], config.decoder_width)
-
-    if ledger.left:
-        raise UserError(f"{source}: arrays that the torch model has no place for: {', '.join(ledger.left)}")
     with torch.device("meta"):
         model = RVM(config)
+    empty = model.state_dict()
+    state = {place.ours: place.joined(arrays).reshape(empty[place.ours].shape) for place in places(config)}
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval()
+
+
+def to_arrays(state: Mapping[str, Tensor], config: RVMConfig) -> dict[str, np.ndarray]:
+    """A model's state dict, whole and on the CPU, as float32 arrays in the official naming: `from_arrays` undone."""
+    shapes = expected_shapes(config)
+    arrays: dict[str, np.ndarray] = {}
+    for place in places(config):
+        arrays |= place.parted(state[place.ours].detach().float(), shapes)
+    return {name: arrays[name] for name in shapes}
+
+
+def _norm(ours: str, theirs: str) -> Iterator[Place]:
+    yield Place(f"{ours}.weight", (f"{theirs}/scale",))
+    yield Place(f"{ours}.bias", (f"{theirs}/bias",))
+
+
+def _dense(ours: str, theirs: list[str], inputs: int) -> Iterator[Place]:
+    """Dense layers side by side: their outputs are concatenated."""
+    yield Place(f"{ours}.weight", tuple(f"{name}/kernel" for name in theirs), inputs)
+    yield Place(f"{ours}.bias", tuple(f"{name}/bias" for name in theirs))
+
+
+def _self_block(ours: str, theirs: str, width: int, hidden: int) -> Iterator[Place]:
+    """The norms, self-attention and MLP that blocks of both kinds have."""
+    for norm in ("attention_norm", "mlp_norm"):
+        yield from _norm(f"{ours}.{norm}", f"{theirs}/{norm}")
+    yield from _dense(f"{ours}.attention.qkv", [f"{theirs}/attention/{p}" for p in ("query", "key", "value")], width)
+    yield from _dense(f"{ours}.attention.out", [f"{theirs}/attention/out"], width)
+    yield from _dense(f"{ours}.mlp.dense_in", [f"{theirs}/mlp/dense_in"], width)
+    yield from _dense(f"{ours}.mlp.dense_out", [f"{theirs}/mlp/dense_out"], hidden)
+
+
+def _cross_transformer(ours: str, theirs: str, width: int, layers: int, hidden: int) -> Iterator[Place]:
+    blocks = [f"{theirs}/xa_blocks_{index}" for index in range(layers)]
+    both = [f"{block}/ca_attention/{part}" for block in blocks for part in ("key", "value")]
+    yield from _dense(f"{ours}.keys_values", both, width)
+    for index, block in enumerate(blocks):
+        here = f"{ours}.blocks.{index}"
+        yield from _norm(f"{here}.ca_attention_norm", f"{block}/ca_attention_norm")
+        for part in ("query", "out"):
+            yield from _dense(f"{here}.ca_attention.{part}", [f"{block}/ca_attention/{part}"], width)
+        yield from _self_block(here, block, width, hidden)
+    yield from _norm(f"{ours}.output_norm", f"{theirs}/output_norm")
