@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rvm_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from rvm_bench.task import Protocol
 
-P = TypeVar("P", bound="Protocol")
-
-_FIXED = "id"
-"""Names the protocol, with its version: a result under other constants is marked, not renamed."""
+P = TypeVar("P", bound="DataclassInstance")
 
 
-def override(protocol: P, texts: Sequence[str]) -> P:
+def override(protocol: P, texts: Sequence[str], *, fixed: str = "id") -> P:
     """The protocol with some of its constants replaced, each given as "name=value".
+
+    The field `fixed` names the protocol, with its version: under other constants it is marked, not renamed.
 
     Values are read by the type of the field: true or false for a bool; a whole or a decimal number; one of the allowed
     words for a Literal; "none" where the field may be None; elements between commas for a tuple. A value equal to the
@@ -31,16 +32,16 @@ def override(protocol: P, texts: Sequence[str]) -> P:
             a value that the protocol itself refuses.
     """
     hints = typing.get_type_hints(type(protocol))
-    known = [field.name for field in dataclasses.fields(protocol) if field.init and field.name != _FIXED]
+    known = [field.name for field in dataclasses.fields(protocol) if field.init and field.name != fixed]
     changes: dict[str, Any] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals):
             raise UserError(f"{text!r} sets no constant of the protocol; expected name=value, as in topk=5")
-        if name == _FIXED:
-            raise UserError(f"{_FIXED} names the protocol and cannot be set; known: {', '.join(known)}")
+        if name == fixed:
+            raise UserError(f"{fixed} names the protocol and cannot be set; known: {', '.join(known)}")
         if name not in known:
-            raise unknown_name(f"constant of {protocol.id}", name, known)
+            raise unknown_name(f"constant of {getattr(protocol, fixed)}", name, known)
         if name in changes:
             raise UserError(f"{name} is set twice; give it one value")
         present, read = getattr(protocol, name), _read(name, value, hints[name])
@@ -58,7 +59,7 @@ def off_protocol(protocol: "Protocol", official: "Protocol") -> dict[str, list[A
     return {name: [there.get(name), value] for name, value in here.items() if there.get(name) != value}
 
 
-def check_choices(protocol: "Protocol") -> None:
+def check_choices(protocol: "DataclassInstance") -> None:
     """Raises UserError where a Literal field holds none of its values; for the `__post_init__` of a protocol."""
     for name, hint in typing.get_type_hints(type(protocol)).items():
         if typing.get_origin(hint) is typing.Literal:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from rvm_bench.cli import data, doctor, run, table, weights
+from rvm_bench.cli import data, doctor, run, table, train, weights
 from rvm_bench.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("merge")(run.merge)
 app.command("doctor")(doctor.doctor)
+app.command("train")(train.train)
+app.command("export")(train.export)
 app.command("table")(table.table)
 app.command("ls")(table.ls)
 app.add_typer(weights.app, name="weights")

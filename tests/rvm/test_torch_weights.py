@@ -19,7 +19,8 @@ def test_every_array_comes_back_with_its_own_bits():
     assert list(back) == list(checkpoint.expected_shapes(CONFIG))
     for name, array in arrays.items():
         np.testing.assert_array_equal(back[name], array, err_msg=name)
-        assert back[name].dtype == np.float32 and back[name].flags.c_contiguous
+        assert back[name].dtype == np.float32
+        assert back[name].flags.c_contiguous
 
 
 def test_every_tensor_and_every_array_has_one_place():

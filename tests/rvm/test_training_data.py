@@ -15,8 +15,9 @@ from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.rvm.masking import visible_count
 from rvm_bench.rvm.train.augment import CROP_RATIO, CROP_SCALE, augment, draw_crop, resized_crop
-from rvm_bench.rvm.train.data import Mixture, SampleConfig
+from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
+from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.sources import Source
 from rvm_bench.rvm.train.timing import clip_at_rate, frame_times_s
 

@@ -9,9 +9,10 @@ import pytest
 
 from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import UserError
-from rvm_bench.rvm.train.data import Mixture, SampleConfig
+from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.loader import TrainingLoader
 from rvm_bench.rvm.train.procedural import ProceduralScene
+from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.sources import Source
 
 pytest.importorskip("grain")

@@ -9,7 +9,8 @@ import pytest
 from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.examples import encode_sequence_example
-from rvm_bench.rvm.train.data import Mixture, SampleConfig
+from rvm_bench.rvm.train.data import Mixture
+from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.shards import Shards, write_shards
 from rvm_bench.rvm.train.sources import (
     PAPER_MIXTURE,

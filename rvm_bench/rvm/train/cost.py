@@ -99,6 +99,16 @@ def device_hours(recipe: Recipe, device: Device, mfu: float = ASSUMED_MFU) -> fl
     return total_flops(recipe) / (device.peak_flops * mfu) / 3600
 
 
+def summary(recipe: Recipe) -> str:
+    """What a recipe costs, in lines for people."""
+    hours = (f"{device_hours(recipe, device):,.3g} hours of one {device.label}" for device in DEVICES.values())
+    return (
+        f"{recipe.name}: {parameters(recipe) / 1e6:.1f} M parameters, {recipe.steps:,} steps of {recipe.batch} clips\n"
+        f"{forward_flops(recipe).total / 1e9:.3g} GFLOP forward per clip, {total_flops(recipe):.3g} FLOPs in all\n"
+        f"{' or '.join(hours)}, if {ASSUMED_MFU:.0%} of its peak is used, which was measured nowhere"
+    )
+
+
 def parameters(recipe: Recipe) -> int:
     """Parameters that are trained, the decoder's among them."""
     sizes = recipe.model

@@ -4,14 +4,15 @@ A sample follows from (seed, number) alone, so neither worker processes, nor hos
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict
+from dataclasses import asdict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from rvm_bench.errors import DamagedFile, UserError
-from rvm_bench.rvm.masking import MASK_RATIO, draw, visible_count
+from rvm_bench.rvm.masking import draw
 from rvm_bench.rvm.train.augment import augment
+from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.sources import Source, digest, open_source
 from rvm_bench.rvm.train.timing import clip_at_rate
 
@@ -27,57 +28,6 @@ class TrainingSample(TypedDict):
     target: np.ndarray
     deltas: np.ndarray
     inds_restore: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleConfig:
-    """How samples are drawn. Defaults: paper, sections 3.1 and 4.1, and supplement, section 7.
-
-    Attributes:
-        seed: of everything.
-        size_px: side of the frames. patch_px: of the model's patches.
-        clip_frames: of a clip at its source's rate. source_frames: the first of them, which the model sees in full.
-        targets: frames to reconstruct, each drawn by itself, uniformly.
-        delta_min, delta_max: frames from the last source to a target, both ends included.
-        mask_ratio: share of a target's patches that is hidden.
-        crop_per: whether each frame of a clip is cropped by itself, as in the paper, or all alike.
-    """
-
-    seed: int = 0
-    size_px: int = 256
-    patch_px: int = 16
-    clip_frames: int = 64
-    source_frames: int = 4
-    targets: int = 4
-    delta_min: int = 4
-    delta_max: int = 48
-    mask_ratio: float = MASK_RATIO
-    crop_per: Literal["frame", "clip"] = "frame"
-
-    def __post_init__(self) -> None:
-        for name in ("size_px", "patch_px", "clip_frames", "source_frames", "targets", "delta_min"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; it must be at least 0")
-        if not self.delta_min <= self.delta_max <= self.clip_frames - self.source_frames:
-            raise UserError(
-                f"targets are {self.delta_min} to {self.delta_max} frames after the last of {self.source_frames} "
-                f"sources; expected a range that fits in {self.clip_frames} frames"
-            )
-        if self.size_px % self.patch_px:
-            raise UserError(f"size_px is {self.size_px}; expected a multiple of the patch, {self.patch_px}")
-        if not 0 <= self.mask_ratio < 1 or not visible_count(self.grid**2, self.mask_ratio):
-            raise UserError(
-                f"mask_ratio is {self.mask_ratio}; of {self.grid**2} patches at least one must stay visible"
-            )
-        if self.crop_per not in ("frame", "clip"):
-            raise UserError(f"crop_per is {self.crop_per!r}; expected frame or clip")
-
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.size_px // self.patch_px
 
 
 class Mixture:
@@ -133,7 +83,13 @@ class Mixture:
         deltas = rng.integers(config.delta_min, furthest + 1, config.targets).astype(np.int32)
         places = np.concatenate([np.arange(config.source_frames), config.source_frames - 1 + deltas])
         distinct, back = np.unique(numbers[places], return_inverse=True)
-        frames = augment(clip.read(distinct)[back], config.size_px, rng, crop_per=config.crop_per)
+        frames = augment(
+            clip.read(distinct)[back],
+            config.size_px,
+            rng,
+            crop_per=config.crop_per,
+            least_area=config.crop_area,
+        )
         inds_restore, _ = draw(
             (config.grid, config.grid),
             seed=int(rng.integers(2**63)),

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.overrides import check_choices
 from rvm_bench.rvm.checkpoint import SIZES, RVMConfig
-from rvm_bench.rvm.masking import MASK_RATIO, visible_count
+from rvm_bench.rvm.masking import MASK_RATIO
+from rvm_bench.rvm.train.sampling import SampleConfig
 
 
 def _from(source: str, default: Any = dataclasses.MISSING) -> Any:
@@ -43,7 +45,10 @@ class Recipe:
         beta1, beta2, eps: of AdamW.
         clip_norm: above which the norm of all gradients together is scaled down.
         dtype: of the matrix products; weights, moments, residual streams, softmax and loss are float32.
-        mixture: name of the data.
+        crop_per: whether each frame of a clip is cropped by itself, or all alike.
+        crop_area: the least area of a crop, in shares of the frame's.
+        mixture: the data, where `--data` names no other: "paper", that of Table 4, has to be named; "procedural" needs
+            none.
         seed: of the initial weights, the order of the data, the targets and the masks.
     """
 
@@ -68,35 +73,43 @@ class Recipe:
     eps: float = _from("ours: the default of torch and optax", 1e-8)
     clip_norm: float = _from("ours: 1, as transformers are commonly trained; the paper does not mention clipping", 1.0)
     dtype: Literal["float32", "bfloat16"] = _from("paper section 4.1", "bfloat16")
-    mixture: str = _from("paper section 7, Table 4", "paper")
+    crop_per: Literal["frame", "clip"] = _from("paper section 7", "frame")
+    crop_area: float = _from("paper section 7", 0.3)
+    mixture: Literal["paper", "procedural"] = _from("paper section 7, Table 4", "paper")
     seed: int = _from("ours", 0)
 
     def __post_init__(self) -> None:
-        for field in ("steps", "batch", "source_frames", "targets", "clip_frames", "delta_min", "size_px"):
+        for field in ("steps", "batch"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} is {getattr(self, field)}; it must be at least 1")
         if not 0 <= self.warmup_steps < self.steps:
             raise UserError(f"warmup_steps is {self.warmup_steps} of {self.steps} steps; expected 0 <= it < steps")
-        if self.aggregator not in ("rnn", "self_attention"):
-            raise unknown_name("aggregator", self.aggregator, ("rnn", "self_attention"))
-        if self.dtype not in ("float32", "bfloat16"):
-            raise unknown_name("dtype", self.dtype, ("float32", "bfloat16"))
-        if not self.delta_min <= self.delta_max < self.model.delta_bins:
+        check_choices(self)
+        if self.delta_max >= self.model.delta_bins:
             raise UserError(
-                f"targets are {self.delta_min} to {self.delta_max} frames away; expected a range below "
-                f"{self.model.delta_bins}, the model's delta_bins"
+                f"delta_max is {self.delta_max}; expected below {self.model.delta_bins}, the model's delta_bins"
             )
-        if self.source_frames + self.delta_max > self.clip_frames:
-            raise UserError(
-                f"clip_frames is {self.clip_frames}; {self.source_frames} sources and a target {self.delta_max} frames "
-                f"after the last need {self.source_frames + self.delta_max}"
-            )
-        if self.size_px % self.model.patch:
-            raise UserError(f"size_px is {self.size_px}; expected a multiple of the patch, {self.model.patch}")
-        if not 0 <= self.mask_ratio < 1 or not visible_count(self.patches, self.mask_ratio):
-            raise UserError(
-                f"mask_ratio is {self.mask_ratio}; of {self.patches} patches at least one must stay visible"
-            )
+        self.samples()
+
+    def samples(self) -> SampleConfig:
+        """How its samples are drawn; UserError where they cannot be."""
+        return SampleConfig(
+            seed=self.seed,
+            size_px=self.size_px,
+            patch_px=self.model.patch,
+            clip_frames=self.clip_frames,
+            source_frames=self.source_frames,
+            targets=self.targets,
+            delta_min=self.delta_min,
+            delta_max=self.delta_max,
+            mask_ratio=self.mask_ratio,
+            crop_per=self.crop_per,
+            crop_area=self.crop_area,
+        )
+
+    def with_steps(self, steps: int) -> "Recipe":
+        """The recipe with another number of updates, and the warm-up in proportion."""
+        return dataclasses.replace(self, steps=steps, warmup_steps=self.warmup_steps * steps // self.steps)
 
     @property
     def patches(self) -> int:
@@ -223,27 +236,29 @@ def rvm_demo() -> Recipe:
         model=DEMO,
         steps=4_000,
         batch=32,
-        size_px=64,
+        size_px=128,
+        mask_ratio=0.9,
+        crop_per="clip",
+        crop_area=0.1,
         learning_rate=1e-3,
         warmup_steps=200,
         dtype="float32",
-        mixture="demo",
+        mixture="procedural",
     )
 
 
 DEMO = RVMConfig(
-    patch=8,
     width=128,
-    layers=6,
+    layers=4,
     heads=4,
-    mlp=512,
+    mlp=384,
     core_layers=2,
     core_heads=4,
-    core_mlp=512,
+    core_mlp=384,
     decoder_width=128,
-    decoder_layers=3,
+    decoder_layers=2,
     decoder_heads=4,
-    decoder_mlp=512,
+    decoder_mlp=384,
 )
 
 
