@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from rvm_bench.encoded_images import UNREADABLE
 from rvm_bench.errors import DamagedFile, UserError
 
 VERSION = 4
@@ -37,19 +38,7 @@ _HEADER = struct.Struct("<64f2i4IfQ")
 _FRAME = struct.Struct("<64s4Q")
 _COLOUR_CODECS = {0: "raw", 1: "png", 2: "jpeg"}
 _DEPTH_CODECS = {0: "raw", 1: "zlib"}
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+_UNREADABLE = (*UNREADABLE, zlib.error)
 """What Pillow and zlib raise on damaged payloads."""
 
 

@@ -20,7 +20,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _PNG_PIXELS = {(8, 0): "gray", (16, 0): "16-bit gray", (8, 2): "RGB", (16, 2): "16-bit RGB"}
 """(bits, colour type) of the PNGs that are read as they are stored; others would have to be converted."""
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     EOFError,
     SyntaxError,
@@ -101,7 +101,7 @@ def _jpeg_header(data: bytes, where: str) -> tuple[tuple[int, int], str]:
             if image.mode not in ("RGB", "L"):
                 raise UserError(f"{where}: a JPEG of mode {image.mode}, expected gray or colour")
             return (image.height, image.width), "RGB" if image.mode == "RGB" else "gray"
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(where, " ".join(str(error).split())) from error
 
 
@@ -139,7 +139,7 @@ def _decode_jpeg(data: bytes, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.asarray(image)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(where, " ".join(str(error).split())) from error
 
 

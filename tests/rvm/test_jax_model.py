@@ -39,18 +39,7 @@ SMALLEST = RVMConfig(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_quickly():
-    """Optimising the programs costs more here than running them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    with np.load(GOLDEN / "rvm_tiny_io.npz") as archive:
-        return dict(archive)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

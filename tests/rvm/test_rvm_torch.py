@@ -21,12 +21,6 @@ SIZES = {0: "256x256", 1: "64x64", 2: "96x160"}
 
 
 @pytest.fixture(scope="module")
-def golden():
-    with np.load(GOLDEN / "rvm_tiny_io.npz") as archive:
-        return dict(archive)
-
-
-@pytest.fixture(scope="module")
 def encoder():
     return build(models.RVM.card, FILE)
 

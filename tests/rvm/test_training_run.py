@@ -32,7 +32,7 @@ PROCEDURAL = [Source(kind="procedural")]
 OFTEN = Running(log_every=2, checkpoint_every=4, pictures_every=0, board=False)
 COMMAND = (
     *("--recipe", "rvm_demo", "--steps", "12", "--set", "batch=2", "--set", "size_px=64", "--set", "mask_ratio=0.5"),
-    *("--log-every", "1", "--checkpoint-every", "4", "--pictures-every", "0"),
+    *("--log-every", "2", "--checkpoint-every", "3", "--pictures-every", "0"),
 )
 
 
@@ -65,7 +65,7 @@ def started(out: Path) -> subprocess.Popen[str]:
 def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
-        if (out / "log.jsonl").exists() and len((out / "log.jsonl").read_text().splitlines()) >= step:
+        if (out / "log.jsonl").exists() and len((out / "log.jsonl").read_text().splitlines()) * 2 >= step:
             return
         time.sleep(0.01)
     raise AssertionError(f"step {step} was not reached: {process.communicate()}")
@@ -82,16 +82,16 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_training_that_was_killed_goes_on_as_if_it_was_not(unbroken, tmp_path):
     process = started(tmp_path)
-    wait_for_step(tmp_path, 6, process)
+    wait_for_step(tmp_path, 8, process)
     process.kill()
     process.communicate()
-    assert [path.name for path in checkpoints(tmp_path)] == ["00000004"]
+    assert [path.name for path in checkpoints(tmp_path)] == ["00000003", "00000006"]
     again = started(tmp_path)
     output, errors = again.communicate(timeout=200)
     assert again.returncode == 0, errors
-    assert f"{tmp_path}: 4 steps are done" in output
+    assert f"{tmp_path}: 6 steps are done" in output
     assert (tmp_path / "log.jsonl").read_bytes() == (unbroken / "log.jsonl").read_bytes()
-    assert [line["step"] for line in log(tmp_path)] == list(range(1, 13))
+    assert [line["step"] for line in log(tmp_path)] == list(range(2, 13, 2))
     for folder in (tmp_path, unbroken):
         export(folder, folder / "weights.npz")
     assert (tmp_path / "weights.npz").read_bytes() == (unbroken / "weights.npz").read_bytes()
@@ -104,17 +104,19 @@ def test_a_training_that_is_asked_to_stop_keeps_its_last_step(unbroken, tmp_path
     process.send_signal(number)
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
-    done = len(log(tmp_path))
+    done = int(checkpoints(tmp_path)[-1].name)
     assert 2 <= done < 12
     assert f"stopped after {done} steps, which are kept" in output
-    assert [path.name for path in checkpoints(tmp_path)][-1] == f"{done:08d}"
-    assert log(tmp_path) == log(unbroken)[:done]
+    assert log(tmp_path) == log(unbroken)[: done // 2]
+    again = started(tmp_path)
+    assert again.wait(timeout=200) == 0
+    assert log(tmp_path) == log(unbroken)
 
 
 def test_export_writes_an_official_file_that_the_harness_loads(unbroken, tmp_path):
-    done = CliRunner().invoke(app, ["export", str(unbroken), "--out", str(tmp_path / "a.npz"), "--step", "8"])
+    done = CliRunner().invoke(app, ["export", str(unbroken), "--out", str(tmp_path / "a.npz"), "--step", "9"])
     assert done.exit_code == 0, done.output
-    assert "after 8 steps" in done.stdout
+    assert "after 9 steps" in done.stdout
     arrays = checkpoint.read(tmp_path / "a.npz")
     assert checkpoint.check(arrays) == rvm_demo().model
     encoder = rvm_bench.load_encoder("rvm", weights=tmp_path / "a.npz")
@@ -124,7 +126,7 @@ def test_export_writes_an_official_file_that_the_harness_loads(unbroken, tmp_pat
 def test_export_refuses_what_is_no_training(tmp_path, unbroken):
     with pytest.raises(UserError, match="is no folder of a pre-training"):
         export(tmp_path, tmp_path / "a.npz")
-    with pytest.raises(UserError, match="has no checkpoint of step 5; it has 8, 12"):
+    with pytest.raises(UserError, match="has no checkpoint of step 5; it has 9, 12"):
         export(unbroken, tmp_path / "a.npz", 5)
 
 

@@ -169,7 +169,7 @@ def _device(name: str | None) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError("--device cuda: torch finds no GPU; leave the option out to train on the CPU")
-        if device.index is None:
+        if name in (None, "cuda"):
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device

@@ -149,6 +149,7 @@ class _Training:
         self.flops = step_flops(self.recipe)
         self.peak = running.peak_flops or _known_peak(trainer.device_label)
         self.saved = -1
+        self.window: list[Any] = []  # losses since the last line of the log
 
     def run(self, asked: Callable[[], bool]) -> int:
         recipe, running, trainer = self.recipe, self.running, self.trainer
@@ -156,6 +157,7 @@ class _Training:
         first = self.saved = step
         if place is not None:
             self.loader.restore(place)
+            self.window = place["losses"]
         self._announce(first)
         if step == recipe.steps:
             return step
@@ -166,11 +168,13 @@ class _Training:
             while step < recipe.steps:
                 batch = self._next_batch(step)
                 found = trainer.step(batch, self._rate(step))
+                self.window.append(found["loss"])
                 step += 1
                 progress.update()
                 logs = step % running.log_every == 0 or step == recipe.steps
                 if logs:
                     values = self._checked(step, found)
+                    self.window.clear()
                     seconds, steps = time.monotonic() - marked, step - mark_step
                     marked, mark_step = time.monotonic(), step
                     progress.set_postfix_str(self._log(step, values, seconds / steps))
@@ -205,7 +209,8 @@ class _Training:
         )
 
     def _checked(self, step: int, found: dict[str, Any]) -> dict[str, float]:
-        values = {name: float(found[name]) for name in ("loss", "gradient_norm")}
+        loss = math.fsum(map(float, self.window)) / len(self.window)
+        values = {"loss": loss, "gradient_norm": float(found["gradient_norm"])}
         if not all(map(math.isfinite, values.values())):
             raise UserError(
                 f"after {step} steps the loss is {values['loss']} and the norm of the gradients "
@@ -215,7 +220,7 @@ class _Training:
         return values
 
     def _log(self, step: int, values: dict[str, float], seconds: float) -> str:
-        """Writes a line; what the progress bar shows."""
+        """Writes a line, with the mean loss since the line before; what the progress bar shows."""
         clips = self.recipe.batch / seconds
         speed = {"clips_per_s": clips, "tflops_per_device": self.flops / seconds / self.trainer.devices / 1e12}
         if self.peak:
@@ -238,7 +243,8 @@ class _Training:
             self.kept.add_picture(step, picture)
 
     def _save(self, step: int) -> None:
-        self.kept.save(step, self.trainer, self.loader.state(), self.running.keep)
+        place = {**self.loader.state(), "losses": [float(loss) for loss in self.window]}
+        self.kept.save(step, self.trainer, place, self.running.keep)
         self.saved = step
 
     def _announce(self, first: int) -> None:
