@@ -13,7 +13,6 @@ does not decode and one that the decoder marks as concealed are errors. Only wha
 checksums: a flipped bit that leaves a valid stream, or a valid table of contents, cannot be told from intent.
 """
 
-import contextlib
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rvm_bench.container import Unsure, decoded, from_start, one_by_one, one_to_one, opened, packets, sound
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.resize import SizeRule
 from rvm_bench.resize import resize as resize_frames
-from rvm_bench.truncation import promised_bytes
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -34,22 +33,11 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
-ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d", "mjpeg", "ffv1"}
-"""Decoders each of whose packets is one frame, shown once. MPEG-4 part 2 (XviD) packs and drops frames, VP8 hides
-some."""
-PROGRESSIVE = {0, 1}
-"""Field orders (FFmpeg: unknown, progressive) of streams without fields, which may come as two packets to a frame."""
-MAX_PIXELS = 1 << 26
-"""A larger frame (8192 x 8192) is taken for a damaged header, not allocated."""
 SHORTFALL = 0.1
 """A Matroska file with one stream that ends so much (of its duration) before the time its header gives has lost its
 end: after damage, FFmpeg resumes at the next place that looks right, which may be none, and says nothing."""
 RESERVED_MATRIX = 3
 """The value of the colour matrix that the standard reserves; some encoders write it for "unknown"."""
-
-
-class _Unsure(Exception):
-    """It cannot be shown that each packet is one frame, or that skipping some leaves the others as they are."""
 
 
 def count_frames(path: str | Path) -> int:
@@ -64,12 +52,41 @@ def count_frames(path: str | Path) -> int:
     path = Path(path)
     try:
         count = _count_packets(path)
-    except _Unsure:
-        with _opened(path) as (container, stream):
-            count = sum(1 for _ in _from_start(path, container, stream))
+    except Unsure:
+        with opened(path) as (container, stream):
+            count = sum(1 for _ in from_start(path, container, stream))
     if not count:
         raise DamagedFile(f"{path} holds no video frame, expected at least one; get the file again")
     return count
+
+
+def frame_times_s(path: Path) -> np.ndarray:
+    """float64 [frames], never decreasing: the time in seconds at which each frame is shown, 0 for the first.
+
+    Where each packet is one frame, nothing is decoded. Where timestamps are missing or out of order, as in AVI files of
+    MPEG-4 part 2 with B frames, frames count as shown at equal steps, at the file's average rate.
+
+    Raises:
+        UserError: the file is missing; a `DamagedFile` where it is no video, is damaged, holds no frame or has neither
+            timestamps in order nor a rate.
+    """
+    try:
+        with opened(path) as (container, stream):
+            if not one_to_one(stream):
+                raise Unsure
+            shown = [float(p.pts * p.time_base) for p in one_by_one(packets(path, container, stream))]  # type: ignore[operator]
+        times = np.sort(np.array(shown, np.float64))
+    except Unsure:
+        with opened(path) as (container, stream):
+            rate = stream.average_rate
+            times = np.array([frame.time for _, frame in from_start(path, container, stream)], np.float64)
+        if not (np.diff(times) >= 0).all():  # nor are they where one is missing, which is NaN here
+            if not rate:
+                raise DamagedFile(f"{path} has neither timestamps in order nor a frame rate; re-encode it") from None
+            times = np.arange(len(times)) / float(rate)
+    if not len(times):
+        raise DamagedFile(f"{path} holds no video frame, expected at least one; get the file again")
+    return times - times[0]
 
 
 def read_frames(
@@ -102,7 +119,7 @@ def read_frames(
     if skip:
         try:
             kept = _read(path, numbers, resize, threads, skip=True)
-        except _Unsure:
+        except Unsure:
             kept = _read(path, numbers, resize, threads, skip=False)
     else:
         kept = _read(path, numbers, resize, threads, skip=False)
@@ -116,13 +133,13 @@ def _read(path: Path, numbers: np.ndarray, resize: SizeRule | None, threads: int
     kept: np.ndarray | None = None
     done, count = 0, 0
     converter = VideoReformatter()
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.thread_count = threads
-        if skip and _one_to_one(stream):
+        if skip and one_to_one(stream):
             frames = _skipping(path, container, stream, int(numbers[0]))
         else:
-            frames = _from_start(path, container, stream)
+            frames = from_start(path, container, stream)
         for number, frame in frames:
             count = number + 1
             if number != numbers[done]:
@@ -151,13 +168,13 @@ def _count_packets(path: Path) -> int:
     """Number of packets, each of which is one frame.
 
     Raises:
-        _Unsure: not each of them may be.
+        Unsure: not each of them may be.
     """
     count, end_s = 0, 0.0
-    with _opened(path) as (container, stream):
-        if not _one_to_one(stream):
-            raise _Unsure
-        for packet in _one_by_one(_packets(path, container, stream)):
+    with opened(path) as (container, stream):
+        if not one_to_one(stream):
+            raise Unsure
+        for packet in one_by_one(packets(path, container, stream)):
             count += 1
             end_s = max(end_s, float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base))
         if container.format.name.startswith("matroska") and len(container.streams) == 1 and container.duration:
@@ -170,12 +187,6 @@ def _count_packets(path: Path) -> int:
     return count
 
 
-def _from_start(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator[tuple[int, "VideoFrame"]]:
-    """(number, frame) of all frames."""
-    for number, frame in enumerate(_decoded(_packets(path, container, stream), stream)):
-        yield number, _sound(path, number, frame)
-
-
 def _skipping(
     path: Path, container: "InputContainer", stream: "VideoStream", first: int
 ) -> Iterator[tuple[int, "VideoFrame"]]:
@@ -185,28 +196,28 @@ def _skipping(
     the container has to be right.
 
     Raises:
-        _Unsure: something leaves a doubt of the numbers, or does not decode.
+        Unsure: something leaves a doubt of the numbers, or does not decode.
     """
     import av
 
     try:
-        packets = _one_by_one(_packets(path, container, stream))
-        group, number = _last_group(packets, first)
+        ordered = one_by_one(packets(path, container, stream))
+        group, number = _last_group(ordered, first)
         if not group:
             return
         key_pts = _pts(group[0])
         due: list[int] = []  # heap of the timestamps of packets that went in and frames that did not come out
-        for frame in _decoded(_noted(itertools.chain(group, packets), due, key_pts), stream):
+        for frame in decoded(_noted(itertools.chain(group, ordered), due, key_pts), stream):
             if frame.pts is not None and frame.pts < key_pts:
                 continue  # shown before the key frame and sent after it: may need what was skipped
             if not due or frame.pts != heapq.heappop(due):
-                raise _Unsure
-            yield number, _sound(path, number, frame)
+                raise Unsure
+            yield number, sound(path, number, frame)
             number += 1
         if due:
-            raise _Unsure
+            raise Unsure
     except (UserError, av.FFmpegError):
-        raise _Unsure from None
+        raise Unsure from None
 
 
 def _last_group(packets: Iterator["Packet"], first: int) -> tuple[list["Packet"], int]:
@@ -235,29 +246,6 @@ def _last_group(packets: Iterator["Packet"], first: int) -> tuple[list["Packet"]
     return group, number
 
 
-def _one_by_one(packets: Iterator["Packet"]) -> Iterator["Packet"]:
-    """The packets, as long as nothing suggests that one of them is not exactly one frame.
-
-    Raises:
-        _Unsure: a timestamp is missing, or used twice; a packet is not to be shown (edit list); the first is no key
-            frame, or others are shown before it.
-    """
-    seen: set[int] = set()
-    start: int | None = None
-    for packet in packets:
-        if start is None and packet.is_keyframe:
-            start = packet.pts
-        if start is None or packet.pts is None or packet.is_discard or packet.pts < start or packet.pts in seen:
-            raise _Unsure
-        seen.add(packet.pts)
-        yield packet
-
-
-def _one_to_one(stream: "VideoStream") -> bool:
-    context = stream.codec_context
-    return context.name in ONE_FRAME_PER_PACKET and context.field_order in PROGRESSIVE
-
-
 def _pts(packet: "Packet") -> int:
     assert packet.pts is not None, "packets without a timestamp were refused before"
     return packet.pts
@@ -269,27 +257,6 @@ def _noted(packets: Iterable["Packet"], due: list[int], start: int) -> Iterator[
         if _pts(packet) >= start:
             heapq.heappush(due, _pts(packet))
         yield packet
-
-
-def _packets(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator["Packet"]:
-    """The stream's packets. Empty ones (an AVI's "same frame again") are no frames, and would end the decoding."""
-    for number, packet in enumerate(container.demux(stream)):
-        if packet.is_corrupt:
-            raise DamagedFile(f"{path} is damaged: packet {number} of its video is not whole; get the file again")
-        if packet.size:
-            yield packet
-
-
-def _decoded(packets: Iterable["Packet"], stream: "VideoStream") -> Iterator["VideoFrame"]:
-    for packet in packets:
-        yield from stream.codec_context.decode(packet)
-    yield from stream.codec_context.decode(None)
-
-
-def _sound(path: Path, number: int, frame: "VideoFrame") -> "VideoFrame":
-    if frame.is_corrupt:
-        raise DamagedFile(f"{path} is damaged: the decoder had to make up a part of frame {number}; get the file again")
-    return frame
 
 
 def _image(path: Path, number: int, frame: "VideoFrame", converter: "VideoReformatter") -> np.ndarray:
@@ -336,48 +303,3 @@ def _upright(path: Path, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
             "re-encode it upright"
         )
     return np.ascontiguousarray(image[:: 1 if y_sign > 0 else -1, :: 1 if x_sign > 0 else -1])
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
-    """The file and its first video stream that is no cover picture; closed in any case.
-
-    Raises:
-        UserError: there is no such file, it is empty or cut off, FFmpeg does not know it, it has no video; and for
-            whatever FFmpeg raises while it is open.
-    """
-    import av
-
-    if not path.is_file():
-        raise UserError(f"no such video file: {path}")
-    size = path.stat().st_size
-    if not size:
-        raise DamagedFile(f"{path} is empty, expected a video; get the file again")
-    promised = promised_bytes(path)
-    if promised is not None and promised > size:
-        raise DamagedFile(f"{path} is cut off: it has {size} bytes and its header promises {promised}; get it again")
-    try:
-        # "file:" keeps FFmpeg from reading a protocol or an option into a name; the whitelist, a playlist that poses
-        # as a video from reaching for the network. Tags need not be UTF-8.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            stream = _video_stream(path, container)
-            stream.codec_context.options = {
-                "max_pixels": str(MAX_PIXELS),
-                **({"err_detect": "explode"} if stream.codec_context.name == "mjpeg" else {}),
-            }
-            yield container, stream
-    except (av.FFmpegError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "out of memory"
-        raise DamagedFile(f"{path} cannot be read as a video ({reason}); get the file again") from error
-
-
-def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise DamagedFile(f"{path}: FFmpeg has no decoder for its video; re-encode it, for example as H.264")
-            return stream
-    kinds = sorted({stream.type for stream in container.streams})
-    raise DamagedFile(f"{path} has no video stream ({', '.join(kinds) or 'no stream'} only); expected a video")

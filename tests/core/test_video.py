@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvm_bench import video
+from rvm_bench import container, video
 from rvm_bench.clips import linspaced_clips
 from rvm_bench.errors import UserError
 from rvm_bench.resize import resize, short_side, square
@@ -116,10 +116,14 @@ def test_every_frame_is_the_one_asked_for_however_it_is_reached(films, name):
 
 def test_groups_of_pictures_before_the_first_wanted_frame_are_not_decoded(films, monkeypatch):
     decoded = []
-    sound = video._sound
-    monkeypatch.setattr(
-        video, "_sound", lambda path, number, frame: decoded.append(number) or sound(path, number, frame)
-    )
+    sound = container.sound
+
+    def noted(path, number, frame):
+        decoded.append(number)
+        return sound(path, number, frame)
+
+    for module in (container, video):
+        monkeypatch.setattr(module, "sound", noted)
     read_frames(films["closed.mp4"], [26])
     assert decoded == [24, 25, 26]
     decoded.clear()
@@ -152,7 +156,7 @@ def test_a_key_frame_that_is_none_is_found_out(films, tmp_path):
 @pytest.mark.parametrize("name", ["closed.mp4", "open_hevc.mp4", "vp9.webm"])
 def test_starting_where_nothing_can_be_decoded_costs_time_and_no_frame(films, monkeypatch, name):
     monkeypatch.setattr(video, "_last_group", lambda packets, first: (list(packets)[26:], 26))
-    with pytest.raises(video._Unsure):
+    with pytest.raises(video.Unsure):
         video._read(films[name], np.array([30]), None, 1, skip=True)
     assert numbers(read_frames(films[name], [30])) == [30]
 
@@ -160,7 +164,7 @@ def test_starting_where_nothing_can_be_decoded_costs_time_and_no_frame(films, mo
 def test_packets_are_counted_only_where_each_is_a_frame(films):
     assert video._count_packets(films["open.mp4"]) == 40
     for name in ("mpeg4.avi", "vp8.webm", "interlaced.mp4"):
-        with pytest.raises(video._Unsure):
+        with pytest.raises(video.Unsure):
             video._count_packets(films[name])
 
 

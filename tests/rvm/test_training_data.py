@@ -19,7 +19,8 @@ from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
 from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.sources import Source
-from rvm_bench.rvm.train.timing import clip_at_rate, frame_times_s
+from rvm_bench.rvm.train.timing import clip_at_rate
+from rvm_bench.video import frame_times_s
 
 SMALL = SampleConfig(size_px=32, patch_px=4, seed=5)
 

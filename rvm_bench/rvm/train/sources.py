@@ -24,7 +24,8 @@ import numpy as np
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
 from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
 from rvm_bench.rvm.train.shards import Shards
-from rvm_bench.rvm.train.timing import Clip, frame_times_s
+from rvm_bench.rvm.train.timing import Clip
+from rvm_bench.video import frame_times_s
 
 Kind = Literal["folder", "list", "shards", "procedural"]
 

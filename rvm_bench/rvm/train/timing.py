@@ -1,4 +1,4 @@
-"""When each frame of a video is shown, and which frames make a clip at a given rate.
+"""Which frames make a clip at a given rate.
 
 `rvm_bench.video` reads frames by number. A mixture states a frame rate for each of its sources, so here numbers are
 found from timestamps, which holds for variable frame rates as well.
@@ -6,12 +6,8 @@ found from timestamps, which holds for variable frame rates as well.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from rvm_bench.errors import DamagedFile
-from rvm_bench.video import _from_start, _one_by_one, _one_to_one, _opened, _packets, _Unsure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,35 +24,6 @@ class Clip:
     name: str
     times_s: np.ndarray
     read: Callable[[np.ndarray], np.ndarray]
-
-
-def frame_times_s(path: Path) -> np.ndarray:
-    """float64 [frames], never decreasing: the time in seconds at which each frame is shown, 0 for the first.
-
-    Where each packet is one frame, nothing is decoded. Where timestamps are missing or out of order, as in AVI files of
-    MPEG-4 part 2 with B frames, frames count as shown at equal steps, at the file's average rate.
-
-    Raises:
-        UserError: the file is missing; a `DamagedFile` where it is no video, is damaged, holds no frame or has neither
-            timestamps in order nor a rate.
-    """
-    try:
-        with _opened(path) as (container, stream):
-            if not _one_to_one(stream):
-                raise _Unsure
-            shown = [float(p.pts * p.time_base) for p in _one_by_one(_packets(path, container, stream))]  # type: ignore[operator]
-        times = np.sort(np.array(shown, np.float64))
-    except _Unsure:
-        with _opened(path) as (container, stream):
-            rate = stream.average_rate
-            times = np.array([frame.time for _, frame in _from_start(path, container, stream)], np.float64)
-        if not (np.diff(times) >= 0).all():  # nor are they where one is missing, which is NaN here
-            if not rate:
-                raise DamagedFile(f"{path} has neither timestamps in order nor a frame rate; re-encode it") from None
-            times = np.arange(len(times)) / float(rate)
-    if not len(times):
-        raise DamagedFile(f"{path} holds no video frame, expected at least one; get the file again")
-    return times - times[0]
 
 
 def clip_at_rate(times_s: np.ndarray, fps: float | None, frames: int, share: float) -> np.ndarray:
