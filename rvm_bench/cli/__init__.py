@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from rvm_bench.cli import data, doctor, run, table, train, weights
+from rvm_bench.cli import data, doctor, run, table, train, viz, weights
 from rvm_bench.errors import UserError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("table")(table.table)
 app.command("ls")(table.ls)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
+app.add_typer(viz.app, name="viz")
 
 
 def main() -> None:
