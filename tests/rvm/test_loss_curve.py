@@ -51,7 +51,7 @@ def test_fifty_steps_stay_on_the_golden_losses(backend):
     if backend == "jax":
         pytest.importorskip("orbax.checkpoint")
     golden = json.loads(GOLDEN.read_text())["losses"]
-    assert golden[-1] < golden[0] / 4
+    assert sum(golden[-BATCHES:]) < 0.8 * sum(golden[:BATCHES])
     np.testing.assert_allclose(curve(backend), golden, rtol=1e-3)
 
 

@@ -109,14 +109,14 @@ def test_every_value_has_a_source_and_what_the_paper_leaves_out_is_ours():
     ("change", "message"),
     [
         ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"warmup_steps": 4_000}, "warmup_steps is 4000 of 4000 steps"),
+        ({"warmup_steps": 8_000}, "warmup_steps is 8000 of 8000 steps"),
         ({"aggregator": "self-attention"}, "did you mean self_attention"),
         ({"dtype": "bf16"}, "dtype=bf16: expected float32 or bfloat16"),
-        ({"delta_min": 49}, "targets are 49 to 48 frames after the last of 4 sources"),
+        ({"delta_min": 25}, "targets are 25 to 24 frames after the last of 4 sources"),
         ({"delta_max": 64}, "delta_max is 64; expected below 64, the model's delta_bins"),
-        ({"clip_frames": 51}, "expected a range that fits in 51 frames"),
-        ({"size_px": 100}, "size_px is 100; expected a multiple of the patch, 8"),
-        ({"size_px": 32}, "of 16 patches at least one must stay visible"),
+        ({"clip_frames": 27}, "expected a range that fits in 27 frames"),
+        ({"size_px": 100}, "size_px is 100; expected a multiple of the patch, 16"),
+        ({"size_px": 32}, "of 4 patches at least one must stay visible"),
         ({"mask_ratio": 1.0}, "mask_ratio is 1.0"),
     ],
 )
@@ -138,7 +138,9 @@ def random_batch(recipe, clips=1):
     grid = (side // recipe.model.patch, side // recipe.model.patch)
     shape = (clips, recipe.source_frames + recipe.targets, side, side, 3)
     source, target = np.split(rng.integers(0, 256, shape, dtype=np.uint8), [recipe.source_frames], axis=1)
-    inds_restore, _ = masking.draw(grid, seed=0, batch=clips, targets=recipe.targets, shared=False)
+    inds_restore, _ = masking.draw(
+        grid, seed=0, batch=clips, targets=recipe.targets, shared=False, ratio=recipe.mask_ratio
+    )
     deltas = rng.integers(recipe.delta_min, recipe.delta_max + 1, (clips, recipe.targets))
     return {"source": source, "target": target, "deltas": deltas, "inds_restore": inds_restore}
 
@@ -149,12 +151,12 @@ def test_parameters_and_flops_are_what_torch_counts(recipe):
     assert sum(parameter.numel() for parameter in model.parameters()) == cost.parameters(recipe)
     # torch's counter knows no flash attention of the CPU
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        value, _ = loss(model, batch)
+        value, _ = loss(model, batch, mask_ratio=recipe.mask_ratio)
         assert counter.get_total_flops() == pytest.approx(cost.forward_flops(recipe).total, rel=1e-9)
         value.backward()
-    # The backward pass needs no gradient of the pixels, which is up to 2.8 % of a step where the model is tiny.
+    # The backward pass needs no gradient of the pixels, which is up to 2.9 % of a step where the model is tiny.
     one_clip = dataclasses.replace(recipe, batch=1)
-    within = 0.03 if recipe.model.width == SIZES["rvm-tiny"].width else 0.01
+    within = 0.03 if recipe.model.width <= SIZES["rvm-tiny"].width else 0.01
     assert counter.get_total_flops() == pytest.approx(cost.step_flops(one_clip), rel=within)
 
 

@@ -34,7 +34,7 @@ class Detokenizer(nn.Module):
 class RVM(nn.Module):
     """The whole network. `encode` gives features, `reconstruct` pixels; both take frames as uint8 or in [0, 1].
 
-    Its weights come from a checkpoint, or for training from scratch from `checkpoint.random_arrays`
+    Its weights come from a checkpoint, or for training from scratch from `rvm_bench.rvm.train.initial`
     (`rvm_bench.rvm.jax.weights.from_arrays` takes both).
 
     Attributes:
