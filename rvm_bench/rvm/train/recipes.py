@@ -223,9 +223,9 @@ def rvm_s_1b() -> Recipe:
 def rvm_demo() -> Recipe:
     """A model of 1.9 M parameters that two CPU cores train on procedural clips; every value is ours.
 
-    128 px in patches of 16 are 64 patches, of which 6 are visible; at 95 % only 3 would be. Clips are cropped as a whole
-    and closer, and targets are nearer, so that what moves is seen to move. Products are float32: bfloat16 is slower on
-    most CPUs.
+    128 px in patches of 16 are 64 patches, of which 6 are visible; at 95 % only 3 would be. Clips are cropped as a
+    whole and closer, and targets are nearer, so that what moves is seen to move. Products are float32: bfloat16 is
+    slower on most CPUs.
 
     Cost: 4.63e14 FLOPs, 0.000325 H100 hours. On a CPU core a step takes about 1.2 s, a third of which paints the clips.
     Expect: not measured to its end.
