@@ -181,6 +181,11 @@ class JhmdbTask(Task[JhmdbProtocol]):
             "clips": len(records),
         }
 
+    def scene(self, video: str) -> str:
+        """A clip's name without the number at its end, which counts the clips cut from one film."""
+        film, _, number = video.rpartition("_")
+        return film if number.isdecimal() else video
+
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
         clip = dataset.videos[0]
         assert isinstance(clip, PoseClip)

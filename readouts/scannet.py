@@ -209,6 +209,10 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
             "scans": len(records),
         }
 
+    def scene(self, video: str) -> str:
+        """The room: scene0011_00 and scene0011_01 are two scans of one."""
+        return video.partition("_")[0]
+
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import scannet
 

@@ -171,7 +171,12 @@ def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *,
     if not remaining:
         run.merge(names)
         score = task.score(records)
-        interval = bootstrap_interval(records, lambda draw: task.score(draw)[task.metric.key], level=LEVEL)
+        interval = bootstrap_interval(
+            records,
+            lambda draw: task.score(draw)[task.metric.key],
+            level=LEVEL,
+            groups=[task.scene(record["video"]) for record in records],
+        )
         for name, text in task.artifacts(records).items():
             write_atomically(run.path / name, text)
         coverage = dataset.coverage.without([*damaged.values()], task.left_out(run.path / "fit"))

@@ -1,4 +1,4 @@
-"""Tables of runs, as text, Markdown and CSV."""
+"""Lists of runs of any task, one line each, as text, Markdown and CSV."""
 
 import csv
 import io
@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rvm_bench.finished import FLAGS, flags_of
 from rvm_bench.published import published_score
 from rvm_bench.store import read_json
-
-FLAGS = {
-    "partial": "incomplete videos were left out",
-    "random weights": "the network was not trained",
-    "off protocol": "constants differ from the official protocol (result.json names them)",
-    "own split": "not exactly the official split",
-}
 
 Row = dict[str, Any]
 
@@ -28,12 +22,7 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
     for file in files:
         result = read_json(file)
         low, high = result["interval"] or (None, None)
-        flags = {
-            "partial": result["partial"],
-            "random weights": result["random_weights"],
-            "off protocol": bool(result.get("off_protocol")),
-            "own split": not result["official_split"],
-        }
+        flags = flags_of(result)
         stamp = result["stamp"]
         printed = published_score(stamp["encoder"]["card"].get("published", ""), result["task"])
         rows.append(
@@ -48,11 +37,11 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
                 "low": low,
                 "high": high,
                 "floor": result["score"].get(result["metric"]["floor"]),
-                "paper": None if printed is None or any(flags.values()) else printed / scale,
+                "paper": None if printed is None or flags else printed / scale,
                 "videos": result["videos"],
                 "frames": result["frames"],
                 "dtype": stamp["encoder"]["dtype"],
-                "flags": "; ".join(flag for flag, on in flags.items() if on),
+                "flags": "; ".join(flags),
                 "wall_s": stamp["wall_s"],
                 "finished": stamp["finished"],
                 "fingerprint": stamp["fingerprint"][:12],

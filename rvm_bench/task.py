@@ -237,6 +237,10 @@ class Task(abc.ABC, Generic[P]):
         """One line for every file that `fit`, in this folder, left out because it cannot be read."""
         return []
 
+    def scene(self, video: str) -> str:
+        """What a video shows, by its name: videos of one scene are not independent, and are resampled together."""
+        return video
+
     def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
         """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""
         return {}

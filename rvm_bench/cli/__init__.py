@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from rvm_bench.cli import data, doctor, run, table, train, viz, weights
+from rvm_bench.cli import compare, data, doctor, run, table, train, verify, viz, weights
 from rvm_bench.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,9 @@ app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("table")(table.table)
+app.command("compare")(compare.compare)
+app.command("diff")(compare.diff)
+app.command("verify")(verify.verify)
 app.command("ls")(table.ls)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")

@@ -1,8 +1,9 @@
 """`rvm-bench table` and `rvm-bench ls`: what was run, and what can be."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,18 +11,78 @@ from rvm_bench.card import Model
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.registry import find_model, find_task, model_names, task_names
 
+if TYPE_CHECKING:
+    from rvm_bench.score_table import ScoreTable
+
 
 class Format(StrEnum):
     text = "text"
     md = "md"
     csv = "csv"
+    tex = "tex"
+
+
+class Reference(StrEnum):
+    shown = "shown"
+    published = "published"
 
 
 def table(
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.text,
+    runs: Annotated[bool, typer.Option("--runs", help="One line per run of any task instead.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="The published tables, with recomputed averages.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Ours, published and difference.")] = False,
+    reference: Annotated[
+        Reference | None,
+        typer.Option(
+            help="Normalise averages by the best row shown, or the paper's. [default: shown; published with --diff]"
+        ),
+    ] = None,
 ) -> None:
-    """Print one row per finished run."""
+    """Print finished runs as the paper's Tables 1 and 2."""
+    if runs + paper + diff > 1:
+        raise UserError("--runs, --paper and --diff are three tables; give one of them")
+    if reference and (runs or paper):
+        raise UserError(f"--reference does not go with {'--runs' if runs else '--paper'}; leave it out")
+    if runs:
+        _print_finished(out, form)
+        return
+    typer.echo(_rendered(_score_table(out, paper=paper, diff=diff, reference=reference), form), nl=False)
+
+
+def _score_table(out: Path, *, paper: bool, diff: bool, reference: Reference | None) -> "ScoreTable":
+    from rvm_bench.columns import COLUMNS
+    from rvm_bench.finished import find_runs
+    from rvm_bench.paper_table import paper_table, with_published
+    from rvm_bench.run_table import table_of_runs
+
+    if paper:
+        return paper_table()
+    found = table_of_runs(
+        find_runs(out), reference=(reference or (Reference.published if diff else Reference.shown)).value
+    )
+    if not found.sections:
+        raise UserError(
+            f"no finished run in {out} is of a task of the paper's tables ({', '.join(c.task for c in COLUMNS)}); "
+            "`rvm-bench table --runs` prints what there is"
+        )
+    return with_published(found) if diff else found
+
+
+def _rendered(found: "ScoreTable", form: Format) -> str:
+    from rvm_bench import score_formats
+
+    if form is Format.text:
+        return score_formats.as_text(found, bold=sys.stdout.isatty())
+    return {
+        Format.md: score_formats.as_markdown,
+        Format.csv: score_formats.as_csv,
+        Format.tex: score_formats.as_latex,
+    }[form](found)
+
+
+def _print_finished(out: Path, form: Format) -> None:
     files = sorted(out.glob("*/*/result.json"))
     if not files:
         raise UserError(f"no finished run in {out}; start one with `rvm-bench run`, or name another --out")
@@ -31,6 +92,8 @@ def table(
 def print_runs(files: list[Path], form: Format = Format.text) -> None:
     from rvm_bench.tables import as_csv, as_markdown, as_text, run_rows
 
+    if form is Format.tex:
+        raise UserError("the list of runs has no LaTeX; give --format text, md or csv, or leave out --runs")
     rows = run_rows(files)
     typer.echo({Format.text: as_text, Format.md: as_markdown, Format.csv: as_csv}[form](rows), nl=False)
 
