@@ -40,7 +40,7 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def started(out: Path) -> subprocess.Popen[str]:
+def started(out: Path, *options: str) -> subprocess.Popen[str]:
     """The command in a process of its own, which Ctrl-C reaches even where a shell runs the tests in the background."""
     listening = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import rvm_bench.cli as c; c.main()"
@@ -109,7 +109,8 @@ def test_a_training_that_is_asked_to_stop_keeps_its_last_step(unbroken, tmp_path
     assert f"stopped after {done} steps, which are kept" in output
     assert log(tmp_path) == log(unbroken)[: done // 2]
     again = started(tmp_path)
-    assert again.wait(timeout=200) == 0
+    _, errors = again.communicate(timeout=200)
+    assert again.returncode == 0, errors
     assert log(tmp_path) == log(unbroken)
 
 
@@ -265,3 +266,24 @@ def test_a_picture_shows_sources_and_what_is_seen_made_and_true():
     shown = (tiles[:, 4] == tiles[:, 6]).all(-1)
     assert (tiles[:, 4][~shown] == HIDDEN).all()
     assert shown.mean() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.slow
+def test_jax_killed_and_resumed_logs_what_torch_logs_and_exports_its_weights(unbroken, tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    process = started(tmp_path, "--backend", "jax")
+    wait_for_step(tmp_path, 8, process)
+    process.kill()
+    process.communicate()
+    assert [path.name for path in checkpoints(tmp_path)] == ["00000003", "00000006"]
+    again = started(tmp_path, "--backend", "jax")
+    output, errors = again.communicate(timeout=200)
+    assert again.returncode == 0, errors
+    assert f"{tmp_path}: 6 steps are done" in output
+    for line, expected in zip(log(tmp_path), log(unbroken), strict=True):
+        assert line == pytest.approx(expected, rel=1e-3)
+    export(tmp_path, tmp_path / "jax.npz")
+    export(unbroken, tmp_path / "torch.npz")
+    jax_weights, torch_weights = (checkpoint.read(tmp_path / f"{name}.npz") for name in ("jax", "torch"))
+    for name, array in torch_weights.items():
+        np.testing.assert_allclose(jax_weights[name], array, atol=2e-3, err_msg=name)

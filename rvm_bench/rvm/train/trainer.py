@@ -81,13 +81,15 @@ class Trainer(Protocol):
         """The targets of this process's slice as the model decodes them now: float32 [B, TT, S, S, 3]."""
 
     def save(self, folder: Path) -> None:
-        """Weights and moments into an empty folder that all processes see."""
+        """Weights and moments into a folder that is not there yet, in one that all processes see."""
 
     def restore(self, folder: Path) -> None:
         """Weights and moments of `save`, whatever the layout was that saved them.
 
+        That its files are as they were written is known before (`rvm_bench.rvm.train.folder.check_files`).
+
         Raises:
-            UserError: they are damaged, or of another recipe.
+            UserError: there are none, or they are of another recipe.
         """
 
     def arrays(self) -> dict[str, np.ndarray]:
