@@ -1,6 +1,7 @@
 """The torch trainer: a plain AdamW step, however it is laid out; what is saved is what goes on."""
 
 import dataclasses
+import gc
 import json
 import os
 import socket
@@ -176,6 +177,9 @@ def as_one_of_two(folder: Path) -> None:
     if copied.leads:
         np.savez(folder / "weights.npz", **weights)
         print(json.dumps({"before": before, "after": after, "replicated": replicated}))
+    del sharded, resumed, copied
+    gc.collect()  # the groups of their meshes end before the interpreter does
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

@@ -63,8 +63,10 @@ class TorchTrainer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ours and dist.is_initialized():
+            if kind is None:
+                dist.barrier()  # a process that left early would take its connections from the others
             dist.destroy_process_group()
 
     def step(self, batch: TrainingBatch, rate: float) -> dict[str, Any]:
