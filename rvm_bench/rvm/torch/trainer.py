@@ -63,9 +63,9 @@ class TorchTrainer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._ours and dist.is_initialized():
-            if kind is None:
+            if error[0] is None:
                 dist.barrier()  # a process that left early would take its connections from the others
             dist.destroy_process_group()
 
