@@ -21,7 +21,6 @@ busy machine), and less memory than transformers'. Peaks differ by tens of MB fr
 """
 
 import argparse
-import ctypes
 import json
 import statistics
 import subprocess
@@ -39,6 +38,7 @@ from torch import Tensor
 from baselines.encoders import ClipViT, ImageViT
 from rvm_bench import load_encoder
 from rvm_bench.encoder import Encoder
+from rvm_bench.profiling.memory import MemoryMeter
 
 SIDE_PX = 224
 SMALL = {
@@ -153,31 +153,24 @@ def measure_time(family: str, counts: Sequence[int], rounds: int) -> list[dict[s
     return rows
 
 
-def resident_bytes(field: str) -> int:
-    """Resident size of this process now ("VmRSS") or at its peak ("VmHWM"); Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def worker(family: str, contestant: str, counts: Sequence[int]) -> dict[int, float]:
+def worker(family: str, contestant: str, counts: Sequence[int]) -> dict[int, float | None]:
     """Runs in its own process: peak memory in MB of streaming, by the number of frames streamed so far."""
     encoder = build(family, [contestant])[contestant]
     video = new_video(max(counts))
     for _ in encoder.stream(video[: max(encoder.chunk, encoder.card.frames)]):
         pass
-    ctypes.CDLL(None).malloc_trim(0)
-    before = resident_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    meter = MemoryMeter()
+    meter.restart()
     peaks, seen = {}, 0
     for features in encoder.stream(video):
         seen += len(features)
         if seen in counts:
-            peaks[seen] = (resident_bytes("VmHWM") - before) / 1e6
+            peaks[seen] = meter.peak_mb()
     return peaks
 
 
 def measure_memory(family: str, contestant: str, counts: Sequence[int], threads: int) -> dict[int, float] | None:
-    if not sys.platform.startswith("linux"):
+    if not MemoryMeter().available:
         return None
     frames = ",".join(map(str, counts))
     command = [sys.executable, __file__, "--worker", family, contestant, "--frames", frames, "--threads", str(threads)]

@@ -76,9 +76,14 @@ def normalized_average(row: Scores, best: Scores) -> float | None:
     for column in COLUMNS:
         if column.task not in row or column.task not in best:
             return None
-        score, reference = row[column.task], best[column.task]
-        above, below = (score, reference) if column.higher_is_better else (reference, score)
-        if below == 0:
+        found = share(column, row[column.task], best[column.task])
+        if found is None:
             return None
-        shares.append(above / below)
+        shares.append(found)
     return 100 * sum(shares) / len(shares)
+
+
+def share(column: Column, score: float, best: float) -> float | None:
+    """score / best, or best / score where lower is better; None where that has no value (a best or an AbsRel of 0)."""
+    above, below = (score, best) if column.higher_is_better else (best, score)
+    return above / below if below else None

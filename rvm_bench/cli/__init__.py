@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from rvm_bench.cli import compare, data, doctor, run, table, train, verify, viz, weights
+from rvm_bench.cli import compare, data, doctor, figure, profile, run, table, train, verify, viz, weights
 from rvm_bench.errors import UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("merge")(run.merge)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("export")(train.export)
+app.command("profile")(profile.profile)
 app.command("table")(table.table)
 app.command("compare")(compare.compare)
 app.command("diff")(compare.diff)
@@ -28,6 +29,7 @@ app.command("ls")(table.ls)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
 app.add_typer(viz.app, name="viz")
+app.add_typer(figure.app, name="figure")
 
 
 def main() -> None:
