@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
+from propagation.overlays import SavesMasks, mask_file, mask_overlay
 from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.images import read_labels, write_labels
+from rvm_bench.overlay import Overlay
 from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
@@ -112,7 +114,7 @@ class DavisProtocol(PropagationProtocol):
         return native_hw if self.resolution == "native" else self.input_size(native_hw)
 
 
-class DavisTask(Task[DavisProtocol]):
+class DavisTask(SavesMasks, Task[DavisProtocol]):
     """DAVIS-2017 validation, J&F in percent."""
 
     name: ClassVar[str] = "davis"
@@ -133,7 +135,6 @@ class DavisTask(Task[DavisProtocol]):
 
     def __init__(self, protocol: DavisProtocol | None = None) -> None:
         self.protocol = protocol or DavisProtocol()
-        self._predictions: Path | None = None
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         names = read_split(data / SPLIT)
@@ -186,8 +187,8 @@ class DavisTask(Task[DavisProtocol]):
             def mask_at(size_hw: tuple[int, int], soft_hwK: np.ndarray = soft_hwK) -> np.ndarray:
                 return heat_to_mask(soft_hwK, label_ids, enlarged_hw, size_hw, norm_mask=self.protocol.norm_mask)
 
-            if self._predictions is not None:
-                write_labels(self._prediction_file(video, t), mask_at(video.native_hw))
+            if self.predictions is not None:
+                write_labels(mask_file(self.predictions, video, t), mask_at(video.native_hw))
             if t in scored:
                 truth = read_mask(video.masks[t], scored_hw)
                 propagated.append(self._judge(truth, mask_at(scored_hw), video.largest_id))
@@ -216,18 +217,16 @@ class DavisTask(Task[DavisProtocol]):
     def write_demo(self, folder: Path) -> None:
         write_demo_copy(folder)
 
-    def save_predictions(self, folder: Path) -> None:
-        """Writes FOLDER/<sequence>/<frame>.png at native size, the layout that davis2017-evaluation reads."""
-        self._predictions = folder
+    def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
+        return mask_overlay(folder, video, most, lambda t: self._frame_score(record, t))
 
-    def lacks_predictions(self, video: MaskedVideo) -> bool:
-        if self._predictions is None:
-            return False
-        return not all(self._prediction_file(video, t).exists() for t in range(video.length))
-
-    def _prediction_file(self, video: MaskedVideo, t: int) -> Path:
-        assert self._predictions is not None
-        return self._predictions / video.name / f"{video.frames[t].stem}.png"
+    def _frame_score(self, record: Record, t: int) -> str:
+        """J&F of frame `t` in words."""
+        objects = record["objects"]
+        if not 0 < t <= len(objects[0]["J_frames"]):
+            return "not scored"
+        j, f = (100 * float(np.mean([o[f"{key}_frames"][t - 1] for o in objects])) for key in "JF")
+        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
     def _first_labels(self, encoder: Encoder, video: MaskedVideo) -> tuple[np.ndarray, np.ndarray]:
         """Labels of frame 0 on the encoder's grid [h, w, K], and their ids [K]."""

@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import mean_pck, pose_hits
+from propagation.overlays import pose_file, pose_overlay, save_pose
 from propagation.sequences import dataset_of, decode, holes, image_files
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.overlay import Overlay
 from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLITS, SUFFIX, FRAMES, POSES = "splits", "_test_split1.txt", "Rename_Images", "joint_positions"
@@ -106,6 +108,7 @@ class JhmdbTask(Task[JhmdbProtocol]):
 
     def __init__(self, protocol: JhmdbProtocol | None = None) -> None:
         self.protocol = protocol or JhmdbProtocol()
+        self.predictions: Path | None = None
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         splits, names = read_splits(data)
@@ -151,6 +154,8 @@ class JhmdbTask(Task[JhmdbProtocol]):
             keypoints.append(xy[0])
             visible.append(seen[0])
             tick()
+        if self.predictions is not None:
+            save_pose(self.predictions, video.name, np.stack(keypoints), np.stack(visible))
         scored = len(video.poses)
         held = np.broadcast_to(video.poses[0], video.poses.shape)
         return {
@@ -197,6 +202,16 @@ class JhmdbTask(Task[JhmdbProtocol]):
 
         with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
             jhmdb.write(folder, progress=lambda *_: bar.update())
+
+    def save_predictions(self, folder: Path) -> None:
+        """Writes FOLDER/<action>/<clip>.json: `xy` in pixels [T, 15, 2] and `visible` [T, 15]."""
+        self.predictions = folder
+
+    def lacks_predictions(self, video: PoseClip) -> bool:
+        return self.predictions is not None and not pose_file(self.predictions, video.name).exists()
+
+    def overlay(self, folder: Path, video: PoseClip, record: Record, most: int) -> Overlay:
+        return pose_overlay(folder, video.name, video.frames[: len(video.poses)], video.poses, most)
 
     def _count(self, truth: np.ndarray, prediction: np.ndarray, visible: np.ndarray) -> dict[str, list]:
         hits, counted = pose_hits(

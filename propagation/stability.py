@@ -22,6 +22,7 @@ from propagation.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask, read_ma
 from propagation.sequences import MaskedVideo
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.overlay import Overlay
 from rvm_bench.statistics import bootstrap_interval
 from rvm_bench.task import Dataset, Metric, Record, constant
 
@@ -114,6 +115,16 @@ class DavisStabilityTask(DavisTask):
 
     def lacks_predictions(self, video: MaskedVideo) -> bool:
         return super().lacks_predictions(_start(video))
+
+    def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
+        return super().overlay(folder, _start(video), record, most)
+
+    def _frame_score(self, record: Record, t: int) -> str:
+        if t == 0:
+            return "not scored"
+        shown = record["largest_id"][t]
+        j, f = (100 * float(np.mean(record[key][t - 1][:shown])) for key in "JF")
+        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
     def write_demo(self, folder: Path) -> None:
         write_demo_copy(folder, sequences=2, frames=LENGTHS[-1] + 4)

@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import confusion, mean_iou
+from propagation.overlays import SavesMasks, mask_file, mask_overlay
 from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.encoder import Encoder
-from rvm_bench.images import read_labels
+from rvm_bench.images import read_labels, write_labels
+from rvm_bench.overlay import Overlay
 from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
 
 SPLIT, FRAMES, MASKS = "lists/val_videos.txt", "Images", "Annotations/Category_ids"
@@ -54,7 +56,7 @@ class VipProtocol(PropagationProtocol):
     )
 
 
-class VipTask(Task[VipProtocol]):
+class VipTask(SavesMasks, Task[VipProtocol]):
     """VIP validation, mean intersection over union in percent."""
 
     name: ClassVar[str] = "vip"
@@ -111,6 +113,8 @@ class VipTask(Task[VipProtocol]):
         for t, soft in enumerate(soft_labels(encoder, video.frames, heat, self.protocol)):
             truth = read_labels(video.masks[t])
             mask = heat_to_mask(soft.cpu().numpy(), label_ids, input_hw, video.native_hw)
+            if self.predictions is not None:
+                write_labels(mask_file(self.predictions, video, t), mask)
             propagated += confusion(truth, mask, classes)
             held += confusion(truth, held_mask, classes)
             tick()
@@ -137,6 +141,10 @@ class VipTask(Task[VipProtocol]):
 
         with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
             vip.write(folder, progress=lambda *_: bar.update())
+
+    def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
+        """Frames with the share of pixels whose class is right; a record holds no frame by itself."""
+        return mask_overlay(folder, video, most)
 
     def _first_labels(self, video: MaskedVideo, grid_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Soft labels of frame 0 on the grid [h, w, K], their ids [K], and the mask to hold [H, W].

@@ -18,11 +18,13 @@ from readouts.attention import ReadoutConfig, average_clips
 from readouts.augment import colour
 from readouts.clip_files import ClipCopy, ClipExample
 from readouts.losses import Selection, cross_entropy, top1
+from readouts.outputs import still_overlay
 from readouts.sampling import Item, Source
 from readouts.sources import TaskSource
 from readouts.task import OURS, ReadoutProtocol, ReadoutTask
 from rvm_bench.clips import linspaced_clips, middle_clip, random_clip
 from rvm_bench.encoder import Encoder
+from rvm_bench.overlay import Overlay
 from rvm_bench.resize import center_crop, crop, random_crop, short_side
 from rvm_bench.task import Dataset, Metric, Record, constant
 from rvm_bench.video import count_frames, read_frames
@@ -167,6 +169,16 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
             "probabilities": [float(probabilities[i]) for i in likeliest],
             "majority": self._majority,
         }
+
+    def overlay(self, folder: Path, video: ClipExample, record: Record, most: int) -> Overlay:
+        """The middle clip; what the head said of the video stands in the record."""
+        p = self.protocol
+        names = self._copy.classes
+        said, share = names[record["predicted"][0]], record["probabilities"][0]
+        text = f"said {said} ({share:.0%}); it is {names[record['label']]}"
+        length = frame_count(video.file)
+        clip = evaluation_clips(video, p, 1)[0]
+        return still_overlay(clip, middle_clip(length, p.frames, p.stride).tolist(), text, most, length)
 
     def score(self, records: list[Record]) -> dict[str, float]:  # type: ignore[override]
         """Percent of the videos whose likeliest class is right, and whose five likeliest hold the right one."""

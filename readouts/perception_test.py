@@ -18,6 +18,7 @@ from readouts.losses import BatchPointsLoss, Measure, Selection, average_jaccard
 from readouts.metrics import THRESHOLDS_PX, tapvid
 from readouts.movi_files import has_movi, open_movi
 from readouts.movi_source import MoviSource
+from readouts.outputs import KeepsOutputs, read_output, track_overlay
 from readouts.perception_files import TrackVideo, open_perception
 from readouts.replicas import Sizes
 from readouts.sampling import Source
@@ -27,6 +28,7 @@ from readouts.windows import track_windows
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.fingerprint import text_sha256
+from rvm_bench.overlay import Overlay
 from rvm_bench.resize import square
 from rvm_bench.task import Dataset, Metric, Record, constant
 from rvm_bench.video import read_frames
@@ -72,7 +74,7 @@ def demo_protocol() -> PerceptionProtocol:
     )
 
 
-class PerceptionTask(ReadoutTask[PerceptionProtocol]):
+class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
     name: ClassVar[str] = "perception_test"
     title: ClassVar[str] = "point tracking, Perception Test valid split, average Jaccard"
     folder: ClassVar[str] = "perception_test"
@@ -120,12 +122,14 @@ class PerceptionTask(ReadoutTask[PerceptionProtocol]):
         """
         p = self.protocol
         video.check_length()
-        windows = []
+        windows: list[dict[str, Any]] = []
+        outputs: dict[str, np.ndarray] = {}
         for window in track_windows(video.tracks_xy, video.visible, length=p.frames, stride=p.stride):
             clip = read_frames(video.file, window.frames, resize=square(p.side_px))
             queries = torch.from_numpy(window.queries_xy[None]).to(encoder.device)
             tracks = self.outputs(encoder, clip[None], queries)
             found = tracks.points[0].transpose(0, 1).cpu().numpy(), ~tracks.visible[0, ..., 0].T.cpu().numpy()
+            outputs |= {f"{window.frames[0]}_xy": found[0], f"{window.frames[0]}_visible": ~found[1]}
             held = np.repeat(window.queries_xy[:, None], p.frames, axis=1), np.zeros_like(window.visible)
             windows.append(
                 {
@@ -137,7 +141,30 @@ class PerceptionTask(ReadoutTask[PerceptionProtocol]):
             )
             for _ in window.frames:
                 tick()
+        self.keep(video.name, outputs)
         return {"windows": windows}
+
+    def overlay(self, folder: Path, video: TrackVideo, record: Record, most: int) -> Overlay:
+        """The window that scores lowest."""
+        p = self.protocol
+        scored = [w for w in record["windows"] if w["head"]["AJ"] is not None]
+        if not scored:
+            raise UserError(f"{video.name} has no window in which a point is seen after the first frame")
+        worst = min(scored, key=lambda w: w["head"]["AJ"])
+        windows = track_windows(video.tracks_xy, video.visible, length=p.frames, stride=p.stride)
+        window = next(w for w in windows if w.frames[0] == worst["first_frame"])
+        return track_overlay(
+            read_frames(video.file, window.frames, resize=square(p.side_px)),
+            window.frames.tolist(),
+            truth=(window.tracks_xy, window.visible),
+            found=(
+                read_output(folder, video.name, f"{window.frames[0]}_xy"),
+                read_output(folder, video.name, f"{window.frames[0]}_visible"),
+            ),
+            score=f"AJ of this window {100 * worst['head']['AJ']:.1f} %",
+            most=most,
+            length=video.length,
+        )
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
         """In percent: means over all windows in which a point is seen after the first frame, and `AJ per video`, the

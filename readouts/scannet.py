@@ -16,6 +16,7 @@ from tqdm import tqdm
 from readouts.attention import ReadoutConfig
 from readouts.losses import Selection, abs_rel, log_depth
 from readouts.metrics import abs_rel_sums, delta1_count
+from readouts.outputs import KeepsOutputs, depth_overlay, read_output
 from readouts.sampling import Item, Source
 from readouts.scannet_files import Scan, load_clip
 from readouts.scannet_splits import check_split, open_split
@@ -25,6 +26,7 @@ from rvm_bench.clips import consecutive_clips, random_clip
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.fingerprint import text_sha256
+from rvm_bench.overlay import Overlay
 from rvm_bench.task import Dataset, Metric, Record, constant
 
 
@@ -109,7 +111,7 @@ def valid(depth_m: np.ndarray, p: ScanNetProtocol) -> np.ndarray:
     return (depth_m >= p.nearest_m) & (depth_m <= p.farthest_m)
 
 
-class ScanNetTask(ReadoutTask[ScanNetProtocol]):
+class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
     name: ClassVar[str] = "scannet"
     title: ClassVar[str] = "monocular depth, ScanNet v2 validation, AbsRel x10"
     folder: ClassVar[str] = "scannet"
@@ -176,11 +178,14 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
         """Sums over the valid pixels of a scan's windows: of the head, and of one constant depth, the median of the
         training scans."""
         p = self.protocol
+        outputs = {}
         record: dict[str, Any] = {"frames": 0, "pixels": 0, "abs_rel": 0.0, "delta1": 0, "constant": 0.0}
         for frames in consecutive_clips(video.frames, p.frames, p.stride):
             colour, depth_m = load_clip(video, frames, p.side_px)
             logs = self.outputs(encoder, colour[None])[0, ..., 0]
             predicted_m, mask = np.exp(logs.cpu().numpy()), valid(depth_m, p)
+            if self.predictions is not None:
+                outputs[f"{frames[0]}"] = predicted_m.astype(np.float16)
             total, count = abs_rel_sums(predicted_m, depth_m, mask)
             held, _ = abs_rel_sums(np.full_like(depth_m, self._constant_m()), depth_m, mask)
             record["frames"] += len(frames)
@@ -190,7 +195,17 @@ class ScanNetTask(ReadoutTask[ScanNetProtocol]):
             record["constant"] += held
             for _ in frames:
                 tick()
+        self.keep(video.name, outputs)
         return record
+
+    def overlay(self, folder: Path, video: Scan, record: Record, most: int) -> Overlay:
+        """The first window; a record holds no window by itself."""
+        p = self.protocol
+        frames = consecutive_clips(video.frames, p.frames, p.stride)[0]
+        colour, depth_m = load_clip(video, frames, p.side_px)
+        found_m = read_output(folder, video.name, f"{frames[0]}").astype(np.float32)
+        truth_m = np.where(valid(depth_m, p), depth_m, 0)
+        return depth_overlay(colour, frames.tolist(), truth_m, found_m, most, video.frames)
 
     def _constant_m(self) -> float:
         """The median depth of the first frames of the training scans, in metres."""

@@ -21,6 +21,7 @@ from readouts.boxes import box_windows, clip_boxes, clip_frames, pad, random_win
 from readouts.heads import BoxHeadConfig
 from readouts.losses import Measure, Selection
 from readouts.metrics import box_iou_sums
+from readouts.outputs import KeepsOutputs, box_overlay, read_output
 from readouts.replicas import Sizes
 from readouts.sampling import Item, Source
 from readouts.sources import TaskSource
@@ -28,7 +29,9 @@ from readouts.task import OURS, ReadoutTask
 from readouts.track_protocol import TrackProtocol
 from readouts.waymo_files import check_waymo, open_waymo
 from rvm_bench.encoder import Encoder
+from rvm_bench.errors import UserError
 from rvm_bench.fingerprint import text_sha256
+from rvm_bench.overlay import Overlay
 from rvm_bench.task import Dataset, Metric, Record, constant
 
 SPLITS = "training", "validation"
@@ -121,7 +124,7 @@ class BoxSource(TaskSource[WaymoProtocol]):
         )
 
 
-class WaymoTask(ReadoutTask[WaymoProtocol]):
+class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
     name: ClassVar[str] = "waymo"
     title: ClassVar[str] = "box tracking, Waymo Open validation, front camera, mIoU"
     folder: ClassVar[str] = "waymo"
@@ -170,18 +173,40 @@ class WaymoTask(ReadoutTask[WaymoProtocol]):
         """Of every clip: sums over its present boxes of the head's IoU and of that of holding the first box, and how
         many boxes there are. A clip without a query is not encoded."""
         p = self.protocol
-        clips = []
+        clips, outputs = [], {}
         for frames in box_windows(video, frames=p.frames, stride=p.stride):
             boxes, present, _ = clip_boxes(video, frames, p.side_px, least_area=p.least_area, most=p.most_boxes)
             if boxes.shape[1]:
                 queries = torch.from_numpy(boxes[:1]).to(encoder.device)
                 found = self.outputs(encoder, clip_frames(video, frames, p.side_px)[None], queries)[0].cpu().numpy()
+                outputs[f"{frames[0]}"] = found
                 total, count = box_iou_sums(found, boxes, present, first_frame=p.first_frame)
                 held, _ = box_iou_sums(np.repeat(boxes[:1], p.frames, 0), boxes, present, first_frame=p.first_frame)
                 clips.append({"first_frame": int(frames[0]), "boxes": count, "iou": total, "held": held})
             for _ in frames:
                 tick()
+        self.keep(video.name, outputs)
         return {"clips": clips}
+
+    def overlay(self, folder: Path, video: BoxVideo, record: Record, most: int) -> Overlay:
+        """The clip that scores lowest."""
+        p = self.protocol
+        scored = [clip for clip in record["clips"] if clip["boxes"]]
+        if not scored:
+            raise UserError(f"{video.name} has no clip with a box that is followed")
+        worst = min(scored, key=lambda clip: clip["iou"] / clip["boxes"])
+        windows = box_windows(video, frames=p.frames, stride=p.stride)
+        frames = next(window for window in windows if window[0] == worst["first_frame"])
+        truth, _, _ = clip_boxes(video, frames, p.side_px, least_area=p.least_area, most=p.most_boxes)
+        return box_overlay(
+            clip_frames(video, frames, p.side_px),
+            frames.tolist(),
+            truth=truth,
+            found=read_output(folder, video.name, f"{frames[0]}"),
+            score=f"mIoU of this clip {100 * worst['iou'] / worst['boxes']:.1f} %",
+            most=most,
+            length=video.length,
+        )
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
         """In percent: means over all present boxes of all clips, and `mIoU per clip`, the mean of the clips' means."""

@@ -139,10 +139,15 @@ def video_pairs(task: Task[Any], first: Sequence[Record], second: Sequence[Recor
     """
     pairs = []
     for a, b in zip(first, second, strict=True):
-        scores = [task.metric.scale * task.score([record])[task.metric.key] for record in (a, b)]
+        scores = [video_score(task, record) for record in (a, b)]
         if all(map(math.isfinite, scores)):
             pairs.append(VideoPair(video=a["video"], first=scores[0], second=scores[1]))
     return pairs
+
+
+def video_score(task: Task[Any], record: Record) -> float:
+    """What the task says of one video alone, in the unit it is printed in; not a number where it says nothing."""
+    return task.metric.scale * task.score([record])[task.metric.key]
 
 
 def task_of(run: FinishedRun) -> Task[Any]:

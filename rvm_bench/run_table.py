@@ -42,7 +42,7 @@ def table_of_runs(runs: Sequence[FinishedRun], reference: Reference = "shown") -
     refuse_mixed_versions(runs)
     chosen, notes = chosen_runs(runs)
     notes.append(_RULES[reference])
-    names = _names(chosen)
+    names = network_names(chosen)
     sections = []
     for table in TITLES:
         networks: dict[tuple[object, ...], list[FinishedRun]] = {}
@@ -114,7 +114,7 @@ def _table_of(run: FinishedRun) -> str:
     return row["table"] if row else "Table 1" if run.card["params_m"] >= LARGE_M else "Table 2"
 
 
-def _names(runs: Sequence[FinishedRun]) -> dict[tuple[object, ...], str]:
+def network_names(runs: Sequence[FinishedRun]) -> dict[tuple[object, ...], str]:
     """What each network is called: the model's name, and its weights or options where several share that name."""
     networks: dict[str, dict[tuple[object, ...], FinishedRun]] = {}
     for run in runs:

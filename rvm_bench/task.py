@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.overlay import Overlay
 
 Record = dict[str, Any]
 """What one video yielded: JSON values only, with the video's name under "video". Floats keep all their digits."""
@@ -256,6 +257,19 @@ class Task(abc.ABC, Generic[P]):
     def lacks_predictions(self, video: Any) -> bool:
         """Whether predictions are to be saved and those of this video are not (all) there yet."""
         return False
+
+    def overlay(self, folder: Path, video: Any, record: Record, most: int) -> Overlay:
+        """Frames of a video with truth and prediction drawn over them.
+
+        Args:
+            folder: where `save_predictions` was told to write, and has written this video's.
+            record: the video's, for what is said of each frame.
+            most: frames at most, from the first to the last at equal distances.
+
+        Raises:
+            UserError: this task draws nothing, or the predictions cannot be read.
+        """
+        raise UserError(f"{self.name} draws no overlays of its videos")
 
     def describe(self) -> dict[str, Any]:
         """All that identifies the task in a run's fingerprint."""

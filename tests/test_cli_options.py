@@ -62,7 +62,7 @@ def test_predictions_are_saved_per_task_and_model(cli, davis_copy, tmp_path):
     base = ("run", "--model", "pixels", "--data", davis_copy, "--save-predictions", "out")
     assert cli(*base, "--task", "davis")[0] == 0
     assert sorted(p.name for p in (tmp_path / "out/davis/pixels/beta").iterdir()) == [f"{t:05d}.png" for t in range(4)]
-    code, _, err = cli(*base, "--task", "jhmdb")
+    code, _, err = cli(*base, "--task", "ssv2")
     assert code == 2
     assert "leave out --save-predictions" in err
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from rvm_bench.cli import compare, data, doctor, figure, profile, run, table, train, verify, viz, weights
+from rvm_bench.cli import compare, data, doctor, figure, profile, report, run, table, train, verify, viz, weights
 from rvm_bench.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("profile")(profile.profile)
 app.command("table")(table.table)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("diff")(compare.diff)
 app.command("verify")(verify.verify)

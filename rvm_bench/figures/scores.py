@@ -5,7 +5,7 @@ ours alike, so that they stay what they are when a model is added. For rows of T
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,8 +95,14 @@ def measured(task: str, runs: Path) -> list[ScoredModel]:
         UserError: no such column or average, no finished run in the folder, or several versions of a protocol.
     """
     check_column(task)
+    return models_of(task, find_runs(runs))
+
+
+def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
+    """The same of finished runs that were read already; those of other tasks are left out."""
+    check_column(task)
     wanted = {column.task for column in GROUPS[task]} if task in GROUPS else {task}
-    found = [run for run in find_runs(runs) if run.task in wanted]
+    found = [run for run in runs if run.task in wanted]
     refuse_mixed_versions(found)
     networks: dict[tuple[object, ...], dict[str, FinishedRun]] = {}
     for run in chosen_runs(found)[0]:

@@ -47,8 +47,13 @@ def read_curves(runs: Path) -> list[StabilityCurve]:
     found = [read_run(file.parent) for file in sorted((runs / TASK).glob("*/result.json"))]
     if not found:
         raise UserError(f"no finished run of {TASK} in {runs}; start one with `rvm-bench run --task {TASK}`")
+    return curves_of(found)
+
+
+def curves_of(runs: Sequence[FinishedRun]) -> list[StabilityCurve]:
+    """The same of finished runs of davis-stability that were read already."""
     newest: dict[str, FinishedRun] = {}
-    for run in found:
+    for run in runs:
         name = ", ".join([run.model, *run.flags])
         if name not in newest or newest[name].finished < run.finished:
             newest[name] = run

@@ -76,14 +76,15 @@ def read_masks(folder: Path, video: Any, times: Sequence[int]) -> list[np.ndarra
     return masks
 
 
-def tinted(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def tinted(frame: np.ndarray, mask: np.ndarray, outlines: np.ndarray | None = None) -> np.ndarray:
     """uint8 [H, W, 3]: the frame with every object of the mask [H, W] in its colour and outlined in white; what is 0 or
-    void stays as it is."""
+    void stays as it is. With `outlines`, another mask, the white lines are those of that one."""
     mask = np.where(mask == VOID, 0, mask)
+    edges = mask if outlines is None else np.where(outlines == VOID, 0, outlines)
     colours = PALETTE[(mask.astype(int) - 1) % len(PALETTE)]
     drawn = np.where((mask > 0)[..., None], (1 - TINT) * frame + TINT * colours, frame).round().astype(np.uint8)
     edge = np.zeros(mask.shape, bool)
-    edge[:-1] |= mask[:-1] != mask[1:]
-    edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    edge[:-1] |= edges[:-1] != edges[1:]
+    edge[:, :-1] |= edges[:, :-1] != edges[:, 1:]
     drawn[edge] = 255
     return drawn

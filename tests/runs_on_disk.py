@@ -44,7 +44,7 @@ def write_run(
         "task": {"name": task, "protocol": protocol or {"id": PROTOCOLS.get(task, f"{task}/1")}},
         "encoder": {
             "class": "C",
-            "card": {"name": model, "published": published, "params_m": params_m},
+            "card": {"name": model, "family": "", "published": published, "params_m": params_m},
             "weights": {"kind": kind, "sha256": sha256},
             "dtype": dtype,
             "options": options or {},

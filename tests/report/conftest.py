@@ -1,0 +1,75 @@
+"""A small report, made once, and a headless Chromium that opens it."""
+
+import shutil
+
+import pytest
+from made_runs import make_runs
+
+from rvm_bench.cli.report import gathered
+from rvm_bench.report.contents import read_contents
+from rvm_bench.report.page import write_report
+from rvm_bench.report.pictures import Sources
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def made_runs(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def made_report(made_runs):
+    """(the report, the file, what was said while it was made)."""
+    said = []
+    contents = read_contents(made_runs)
+    report = gathered(contents, sources=Sources(device="cpu", say=said.append), worst=10, frames=3)
+    file = made_runs.parent / "report.html"
+    write_report(report, file)
+    return report, file, said
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright (extra dev)")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, made_report):
+    """Opens the report; a test that ends with an error on the console, or a request for another file, fails."""
+    pages, wrong = [], []
+
+    def open_page(width=1280, height=900, scheme="light", file=made_report[1], **context):
+        page = chromium.new_page(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce", **context
+        )
+        pages.append(page)
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        address = file.as_uri()
+        page.on(
+            "request", lambda r: r.url == address or r.url.startswith("data:") or wrong.append(f"asked for {r.url}")
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert wrong == []
