@@ -23,7 +23,7 @@ from propagation.video import NOTEBOOK, PropagationProtocol, seconds_per_frame, 
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.overlay import Overlay
-from rvm_bench.task import Dataset, DataSource, Metric, Record, Task, constant
+from rvm_bench.task import Dataset, DataSource, Metric, Record, SavesPredictions, Task, constant
 
 SPLITS, SUFFIX, FRAMES, POSES = "splits", "_test_split1.txt", "Rename_Images", "joint_positions"
 JOINTS = 15
@@ -90,7 +90,7 @@ class PoseClip:
         return len(self.frames)
 
 
-class JhmdbTask(Task[JhmdbProtocol]):
+class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
     """JHMDB test split 1, percentage of correct keypoints."""
 
     name: ClassVar[str] = "jhmdb"
@@ -108,7 +108,6 @@ class JhmdbTask(Task[JhmdbProtocol]):
 
     def __init__(self, protocol: JhmdbProtocol | None = None) -> None:
         self.protocol = protocol or JhmdbProtocol()
-        self.predictions: Path | None = None
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         splits, names = read_splits(data)
@@ -202,10 +201,6 @@ class JhmdbTask(Task[JhmdbProtocol]):
 
         with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
             jhmdb.write(folder, progress=lambda *_: bar.update())
-
-    def save_predictions(self, folder: Path) -> None:
-        """Writes FOLDER/<action>/<clip>.json: `xy` in pixels [T, 15, 2] and `visible` [T, 15]."""
-        self.predictions = folder
 
     def lacks_predictions(self, video: PoseClip) -> bool:
         return self.predictions is not None and not pose_file(self.predictions, video.name).exists()

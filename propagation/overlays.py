@@ -16,22 +16,13 @@ from rvm_bench.errors import UserError
 from rvm_bench.images import read_labels, read_rgb
 from rvm_bench.overlay import Overlay, ShownFrame, shown_size
 from rvm_bench.store import read_json, write_json
+from rvm_bench.task import SavesPredictions
 from rvm_bench.viz.masks import read_masks, tinted
 from rvm_bench.viz.panels import spread
 
 
-class SavesMasks:
-    """A task whose `measure` writes a mask per frame once it is told to.
-
-    Attributes:
-        predictions: the folder; None: nothing is written.
-    """
-
-    predictions: Path | None = None
-
-    def save_predictions(self, folder: Path) -> None:
-        """Writes FOLDER/<sequence>/<frame>.png at native size, the layout that davis2017-evaluation reads."""
-        self.predictions = folder
+class SavesMasks(SavesPredictions):
+    """A task that saves a mask per frame."""
 
     def lacks_predictions(self, video: MaskedVideo) -> bool:
         if self.predictions is None:
@@ -74,11 +65,9 @@ def pose_file(folder: Path, clip: str) -> Path:
 
 def save_pose(folder: Path, clip: str, xy: np.ndarray, visible: np.ndarray) -> None:
     """Writes joints [T, 15, 2] in pixels and whether each is visible [T, 15]."""
-    file = pose_file(folder, clip)
-    file.parent.mkdir(parents=True, exist_ok=True)
     # A joint that is not visible has no place: JSON has no word for what is not a number.
     told = np.where(visible[..., None], xy, -1.0)
-    write_json(file, {"xy": np.round(told, 3).tolist(), "visible": visible.astype(bool).tolist()})
+    write_json(pose_file(folder, clip), {"xy": np.round(told, 3).tolist(), "visible": visible.astype(bool).tolist()})
 
 
 def pose_overlay(folder: Path, clip: str, frames: Sequence[Path], truth_xy: np.ndarray, most: int) -> Overlay:

@@ -3,6 +3,7 @@
 FOLDER/<video>.npz    an array per clip of the video, named by the clip's first frame (and what it holds)
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,16 @@ import numpy as np
 from rvm_bench.drawing import draw_boxes, draw_tracks
 from rvm_bench.errors import UserError
 from rvm_bench.overlay import LONG_SIDE_PX, Overlay, ShownFrame
+from rvm_bench.store import write_atomically
+from rvm_bench.task import SavesPredictions
 from rvm_bench.viz.panels import spread
 
 DRAWN_PX = 400
 """Long side to which smaller frames are brought before something is drawn into them."""
 
 
-class KeepsOutputs:
-    """A task whose `measure` keeps what its head says once it is told to.
-
-    Attributes:
-        predictions: the folder; None: nothing is kept.
-    """
-
-    predictions: Path | None = None
-
-    def save_predictions(self, folder: Path) -> None:
-        """Writes FOLDER/<video>.npz, an array per clip."""
-        self.predictions = folder
+class KeepsOutputs(SavesPredictions):
+    """A task that keeps what its head says: FOLDER/<video>.npz, an array per clip."""
 
     def lacks_predictions(self, video: Any) -> bool:
         return self.predictions is not None and not outputs_file(self.predictions, video.name).exists()
@@ -38,13 +31,10 @@ class KeepsOutputs:
         """Writes the outputs of a video, whole or not at all, where they are to be kept."""
         if self.predictions is None:
             return
-        file = outputs_file(self.predictions, video)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}")
-        with temporary.open("wb") as content:
-            arrays: Any = dict(outputs)
-            np.savez_compressed(content, **arrays)
-        temporary.replace(file)
+        content = io.BytesIO()
+        arrays: Any = dict(outputs)
+        np.savez_compressed(content, **arrays)
+        write_atomically(outputs_file(self.predictions, video), content.getvalue())
 
 
 def outputs_file(folder: Path, video: str) -> Path:

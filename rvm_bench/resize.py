@@ -1,4 +1,4 @@
-"""Frames to the size that a model takes: bilinear with antialiasing, uint8 in and out, and crops.
+"""Frames to the size that a model takes: with antialiasing, uint8 in and out, and crops.
 
 A size rule maps the height and width of a video to those of the frames that come out. `short_side` keeps the aspect
 ratio and is followed by a crop; `square` does not keep it and loses nothing at the edges.
@@ -6,6 +6,7 @@ ratio and is followed by a crop; `square` does not keep it and loses nothing at 
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -28,12 +29,15 @@ def square(side_px: int) -> SizeRule:
     return functools.partial(_square, _checked(side_px))
 
 
-def resize(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> uint8 [T, h, w, 3] by a triangle filter as wide as the scale, pixel centres aligned.
+def resize(
+    frames: np.ndarray, size_hw: tuple[int, int], mode: Literal["bilinear", "bicubic"] = "bilinear"
+) -> np.ndarray:
+    """uint8 [T, H, W, 3] -> uint8 [T, h, w, 3] by a filter as wide as the scale, pixel centres aligned.
 
-    Within one grey level of the exact result: the uint8 kernel of torch rounds between its two passes. It is given the
-    frames channels last, as they are: for planes the kernel of torch 2.13 fails on one-pixel outputs, and the float
-    kernel repeats the first row where the output has one column.
+    The filter is a triangle, or the cubic with a = -0.5 of Pillow and of jax.image.resize. Within one grey level of the
+    exact result: the uint8 kernel of torch rounds between its two passes. It is given the frames channels last, as they
+    are: for planes the kernel of torch 2.13 fails on one-pixel outputs, and the float kernel repeats the first row
+    where the output has one column.
     """
     import torch
     from torch.nn import functional as F
@@ -41,7 +45,7 @@ def resize(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     if frames.shape[1:3] == size_hw:
         return frames
     planes = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    small = F.interpolate(planes, size_hw, mode="bilinear", align_corners=False, antialias=True)
+    small = F.interpolate(planes, size_hw, mode=mode, align_corners=False, antialias=True)
     return np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy())
 
 

@@ -218,11 +218,13 @@ def write_json(file: Path, value: dict[str, Any]) -> None:
     write_atomically(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Writes a file so that a reader, or a kill, sees the old content or the new one and nothing between."""
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Writes a file (text as UTF-8) so that a reader, or a kill, sees the old content or the new one and nothing
+    between; its folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
+    with temporary.open("wb") as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(file)

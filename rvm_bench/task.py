@@ -247,7 +247,7 @@ class Task(abc.ABC, Generic[P]):
         return {}
 
     def save_predictions(self, folder: Path) -> None:
-        """From now on `measure` also writes what it predicts, as files under `folder`.
+        """From now on `measure` also writes what it predicts, as files under `folder`; see `SavesPredictions`.
 
         Raises:
             UserError: this task has no predictions to write.
@@ -279,3 +279,17 @@ class Task(abc.ABC, Generic[P]):
             "metric": self.metric.key,
             "protocol": self.protocol.to_dict(),
         }
+
+
+class SavesPredictions:
+    """Comes before `Task` among the bases of a task whose `measure` writes what it predicts once it is told to.
+
+    Attributes:
+        predictions: the folder; None: nothing is written.
+    """
+
+    predictions: Path | None = None
+
+    def save_predictions(self, folder: Path) -> None:
+        """See `Task.save_predictions`."""
+        self.predictions = folder

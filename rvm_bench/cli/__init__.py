@@ -43,5 +43,5 @@ def main() -> None:
     except SystemExit as stop:
         # Typer turns Ctrl-C into exit code 130 without a word.
         if stop.code == 130:
-            print("rvm-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+            print("rvm-bench: interrupted; what was finished is kept, run the same command again", file=sys.stderr)
         raise

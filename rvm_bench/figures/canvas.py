@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvm_bench.errors import UserError
 from rvm_bench.figures.looks import INK, Look
+from rvm_bench.store import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,11 +93,7 @@ class Drawing:
     def write(self, file: Path) -> None:
         """Writes it in the format that the file's name says, whole or not at all; its folder is made if need be."""
         check_figure(file)
-        content = self.svg().encode() if file.suffix == ".svg" else self.png()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}")
-        temporary.write_bytes(content)
-        temporary.replace(file)
+        write_atomically(file, self.svg() if file.suffix == ".svg" else self.png())
 
 
 def check_figure(file: Path) -> None:

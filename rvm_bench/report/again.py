@@ -13,7 +13,7 @@ from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.finished import FinishedRun
 from rvm_bench.registry import find_model, load_encoder
-from rvm_bench.task import Dataset, Record, Task
+from rvm_bench.task import Dataset, Record, SavesPredictions, Task
 
 
 @dataclass(kw_only=True)
@@ -72,7 +72,7 @@ class Again:
         """
         if type(self.task).overlay is Task.overlay:
             raise UserError(f"{self.task.name} draws no overlays of its videos")
-        if type(self.task).save_predictions is Task.save_predictions:
+        if not isinstance(self.task, SavesPredictions):
             return ""  # All that is drawn stands in the record.
         self.task.save_predictions(folder)
         video = self.video(name)

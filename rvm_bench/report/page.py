@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,6 +16,7 @@ from rvm_bench.report.contents import Contents
 from rvm_bench.report.scoreboard import Scoreboard
 from rvm_bench.report.sprites import Player, fitting
 from rvm_bench.report.stamps import stamp_of
+from rvm_bench.store import write_atomically
 
 LIMIT = 10_000_000
 """Bytes of the file, at most."""
@@ -73,10 +73,7 @@ def render(report: Report, limit: int = LIMIT) -> tuple[str, str]:
 def write_report(report: Report, file: Path, limit: int = LIMIT) -> str:
     """Writes the page, whole or not at all, and returns what was given up; the file's folder is made if need be."""
     text, lost = render(report, limit)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    write_atomically(file, text)
     return lost
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from rvm_bench.resize import crop, resize
+
 FLIP_PROBABILITY = 0.5
 CROP_SCALE = (0.3, 1.0)
 """Least and greatest area of a crop, in shares of the frame's."""
@@ -74,17 +76,7 @@ def draw_crop(
 def resized_crop(frames: np.ndarray, box: tuple[int, int, int, int], size_px: int) -> np.ndarray:
     """uint8 [K, S, S, 3]: the crop (top, left, height, width) of frames uint8 [K, H, W, 3], resized.
 
-    Bicubic with a = -0.5 and antialiasing, pixel centres aligned: the filter of Pillow and of jax.image.resize, within
-    one grey level. Pixels outside the crop have no part in it.
+    Bicubic, see `rvm_bench.resize.resize`. Pixels outside the crop have no part in it.
     """
-    import torch
-    from torch.nn import functional as F
-
     top, left, height, width = box
-    cropped = np.ascontiguousarray(frames[:, top : top + height, left : left + width])
-    if (height, width) == (size_px, size_px):
-        return cropped
-    # Channels last, as they are: see `rvm_bench.resize.resize`.
-    planes = torch.from_numpy(cropped).permute(0, 3, 1, 2)
-    resized = F.interpolate(planes, (size_px, size_px), mode="bicubic", align_corners=False, antialias=True)
-    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
+    return resize(crop(frames, (top, left), (height, width)), (size_px, size_px), "bicubic")
