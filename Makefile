@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 .PHONY: demo test test-all check wheel clean
 
 demo: .venv/installed
-	$(BIN)/rvm-bench run --model pixels,rvm-tiny --task davis --data demo --weights random --out runs/demo
+	$(BIN)/rvm-bench run --model rvm-demo,pixels --task davis --data demo --out runs/demo
 
 test: .venv/installed-dev
 	$(PYTEST) -m "not slow"

@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A released checkpoint: where it is, how large it should be, and under which terms.
+    """A checkpoint: where it is, how large it should be, and under which terms.
 
     Attributes:
         url: plain URL that answers with the file; "" where there is none, and `by_hand` says how to get it.
-        filename: name in the cache.
+        filename: name in the cache; of a file that comes with this package, its path in it, and `packaged` is true.
+        packaged: whether it comes with this package, so that there is nothing to fetch.
         size_bytes: expected size; where `size_exact` is false it is the size of the arrays, and the file may exceed it
             by the headers of its container (at most 1 %). 0 where it is not known.
         size_exact: whether `size_bytes` is the exact size of the file.
@@ -28,6 +29,7 @@ class WeightsFile:
     size_bytes: int = 0
     size_exact: bool = False
     sha256: str | None = None
+    packaged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,17 @@
 """Released checkpoints: fetched with progress and resume, verified by size and hash, kept in a cache.
 
-The cache is $RVM_BENCH_CACHE, or the platform's cache folder.
+The cache is $RVM_BENCH_CACHE, or the platform's cache folder. A small one may come with this package instead.
 """
 
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rvm_bench.card import EncoderCard, WeightsFile
 from rvm_bench.download import check_hash, download, record_of
 from rvm_bench.errors import UserError
+from rvm_bench.fingerprint import file_sha256
 from rvm_bench.published import published_row
 from rvm_bench.store import read_json
 
@@ -23,14 +25,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RVM_BENCH_CACHE") or pooch.os_cache("rvm-bench"))
 
 
+def path_of(released: WeightsFile) -> Path:
+    """Where a checkpoint is once it is here: in this package or in the cache."""
+    return (
+        Path(str(files("rvm_bench"))) / released.filename if released.packaged else cache_folder() / released.filename
+    )
+
+
 def cached_file(card: EncoderCard) -> Path:
-    """The checkpoint of a model in the cache.
+    """The checkpoint of a model in the cache, or in this package.
 
     Raises:
         UserError: the model has none to fetch, or it was not fetched yet.
     """
     released = released_file(card)
-    path = cache_folder() / released.filename
+    path = path_of(released)
     if not path.exists():
         get = f"run `rvm-bench weights fetch {card.name}`" if released.url else _by_hand(released, path)
         raise UserError(
@@ -51,14 +60,18 @@ def released_file(card: EncoderCard) -> WeightsFile:
 def fetch(card: EncoderCard) -> Path:
     """Downloads a model's checkpoint into the cache, resuming a part that is there, and verifies it.
 
-    A file that is already there is verified again and not downloaded.
+    A file that is already there, or comes with this package, is verified again and not downloaded.
 
     Raises:
         UserError: the server cannot be reached, the file has another size or hash than it should have, or a person
             must get it (and it is told how).
     """
     released = released_file(card)
-    path = cache_folder() / released.filename
+    path = path_of(released)
+    if released.packaged:
+        if not path.exists() or file_sha256(path) != released.sha256:
+            raise UserError(f"{path} is missing or damaged; it comes with rvm-bench: install that again")
+        return path
     if not path.exists() and not released.url:
         raise UserError(f"the weights of {card.name} cannot be fetched by a plain URL: {_by_hand(released, path)}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,19 +95,7 @@ def info(card: EncoderCard) -> dict[str, Any]:
     if released is None:
         facts |= {"weights": "none released", "licence": card.licence}
     else:
-        path = cache_folder() / released.filename
-        recorded = read_json(record_of(path)) if record_of(path).exists() else {}
-        about = "" if released.size_exact else "about "
-        missing = f"no; rvm-bench weights fetch {card.name}" if released.url else "no"
-        facts |= {
-            "url": released.url or "none; see by hand",
-            "licence": released.licence + (" - no commercial use" if "NC" in released.licence else ""),
-            "size": f"{about}{_readable(released.size_bytes)}" if released.size_bytes else "not published",
-            "published sha256": released.sha256 or "none published",
-            "recorded sha256": recorded.get("sha256", "not fetched yet" if released.url else "not here yet"),
-            "cached": str(path) if path.exists() else missing,
-            "by hand": _by_hand(released, path),
-        }
+        facts |= _file_facts(card.name, released)
     layers = set(card.taps.values())
     taps = {"every task": layers.pop()} if len(layers) == 1 else card.taps
     scores = ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in ("model", "table", "params_m"))
@@ -103,6 +104,27 @@ def info(card: EncoderCard) -> dict[str, Any]:
         "taps": "; ".join(f"{family}: {layer}" for family, layer in taps.items()),
         "paper": f"{row['table']}, row {card.published!r}: {scores}" if row else "",
         "note": card.note,
+    }
+
+
+def _file_facts(name: str, released: WeightsFile) -> dict[str, Any]:
+    path = path_of(released)
+    about = "" if released.size_exact else "about "
+    facts = {
+        "licence": released.licence + (" - no commercial use" if "NC" in released.licence else ""),
+        "size": f"{about}{_readable(released.size_bytes)}" if released.size_bytes else "not published",
+        "published sha256": released.sha256 or "none published",
+    }
+    if released.packaged:
+        return {"file": f"comes with rvm-bench: {path}", **facts}
+    recorded = read_json(record_of(path)) if record_of(path).exists() else {}
+    missing = f"no; rvm-bench weights fetch {name}" if released.url else "no"
+    return {
+        "url": released.url or "none; see by hand",
+        **facts,
+        "recorded sha256": recorded.get("sha256", "not fetched yet" if released.url else "not here yet"),
+        "cached": str(path) if path.exists() else missing,
+        "by hand": _by_hand(released, path),
     }
 
 

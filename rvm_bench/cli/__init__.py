@@ -7,6 +7,9 @@ import typer
 from rvm_bench.cli import compare, data, doctor, figure, profile, report, run, table, train, verify, viz, weights
 from rvm_bench.errors import UserError
 
+RESUMED = ("run", "train", "profile", "weights", "data")
+"""Commands that take up what they had finished."""
+
 app = typer.Typer(
     name="rvm-bench",
     help="A benchmark for frozen video encoders.",
@@ -43,5 +46,6 @@ def main() -> None:
     except SystemExit as stop:
         # Typer turns Ctrl-C into exit code 130 without a word.
         if stop.code == 130:
-            print("rvm-bench: interrupted; what was finished is kept, run the same command again", file=sys.stderr)
+            then = "goes on where it stopped" if set(sys.argv[1:2]) & set(RESUMED) else "starts over"
+            print(f"rvm-bench: interrupted; the same command {then}", file=sys.stderr)
         raise

@@ -79,7 +79,7 @@ def check_weights(models: list[str], weights: str | None) -> None:
 
 def to_fetch(name: str, weights: str | None) -> EncoderCard | None:
     """The card of a model that needs its released checkpoint while the cache does not hold it; else None."""
-    from rvm_bench.weights import cache_folder
+    from rvm_bench.weights import path_of
 
     model = find_model(name)
     if weights is not None or not isinstance(model, Model) or not model.takes_weights:
@@ -87,4 +87,4 @@ def to_fetch(name: str, weights: str | None) -> EncoderCard | None:
     released = model.card.weights
     if released is None or not released.url:
         return None
-    return None if (cache_folder() / released.filename).exists() else model.card
+    return None if path_of(released).exists() else model.card

@@ -90,7 +90,7 @@ def _examine(name: str, weights: str | None, options: dict[str, Any], budget_s: 
 
 def _weights_for(name: str, weights: str | None) -> tuple[str | None, str]:
     """What to give `load_encoder` as weights so that nothing is downloaded, and a line that says so."""
-    from rvm_bench.weights import cache_folder
+    from rvm_bench.weights import path_of
 
     found = find_model(name)
     if not isinstance(found, Model):
@@ -100,7 +100,7 @@ def _weights_for(name: str, weights: str | None) -> tuple[str | None, str]:
     if weights is not None:
         return weights, "random weights: the wiring is examined" if weights == "random" else f"weights of {weights}"
     released = found.card.weights
-    if released is None or not (cache_folder() / released.filename).exists():
+    if released is None or not path_of(released).exists():
         why = "none is released" if released is None else "the released file is not in the cache"
         return "random", f"random weights, for {why}: the wiring is examined, not the training"
     return None, f"released weights, {released.filename}"

@@ -174,15 +174,14 @@ def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
 
 
 def _runnable(weights: str | None) -> list[str]:
-    """What `--model all` stands for: every model whose weights can be fetched, are in the cache, or are given."""
-    from rvm_bench.weights import cache_folder
+    """What `--model all` stands for: every model whose weights can be fetched, are here, or are given."""
+    from rvm_bench.weights import path_of
 
     runnable = []
     for name in model_names():
         model = find_model(name)
         released = isinstance(model, Model) and (
-            not model.takes_weights
-            or ((file := model.card.weights) and (file.url or (cache_folder() / file.filename).exists()))
+            not model.takes_weights or ((file := model.card.weights) and (file.url or path_of(file).exists()))
         )
         untrained = isinstance(model, Model) and weights == "random" and not model.any_file
         if released or untrained or not isinstance(model, Model):

@@ -20,8 +20,9 @@ def fetch(name: Name) -> None:
 
     card = _card(name)
     released = weights.released_file(card)
-    typer.echo(f"{name}: {released.url or 'no plain URL'}\nlicence: {released.licence}")
-    typer.echo(f"in the cache: {weights.fetch(card)}")
+    place = "comes with rvm-bench" if released.packaged else released.url or "no plain URL"
+    typer.echo(f"{name}: {place}\nlicence: {released.licence}")
+    typer.echo(f"{'in this installation' if released.packaged else 'in the cache'}: {weights.fetch(card)}")
 
 
 @app.command("info")

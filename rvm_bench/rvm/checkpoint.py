@@ -71,6 +71,19 @@ SIZES = {
         decoder_heads=3,
         decoder_mlp=384,
     ),
+    "rvm-demo": RVMConfig(
+        width=128,
+        layers=4,
+        heads=4,
+        mlp=384,
+        core_layers=2,
+        core_heads=4,
+        core_mlp=384,
+        decoder_width=128,
+        decoder_layers=2,
+        decoder_heads=4,
+        decoder_mlp=384,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The RVM cards: four released sizes, any file, and a tiny untrained one. Imports neither numpy, torch nor jax."""
+"""The RVM cards: four released sizes, any file, and two small ones of our own. Imports neither numpy, torch nor jax."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ BUILDER = "rvm_bench.rvm.models:build"
 BACKENDS = ("torch", "jax")
 SOURCE = "arXiv 2512.13684; github.com/google-deepmind/representations4d"
 LICENCE = "CC-BY-4.0 (code Apache-2.0)"  # the repository's README: software, and "all other materials"
+OURS = "Apache-2.0"
 CHECKPOINTS = "https://storage.googleapis.com/representations4d/checkpoints"
 # Both task families read the recurrent core's output; the paper taps no earlier layer.
 TAPS = {
@@ -76,9 +77,31 @@ RVM_TINY = Model(
         patch=16,
         width=192,
         taps=TAPS,
-        licence="Apache-2.0",
+        licence=OURS,
         source="this project",
         note="untrained: exists only with random weights, for demonstrations and tests",
+    ),
+    builder=BUILDER,
+)
+RVM_DEMO = Model(
+    card=EncoderCard(
+        name="rvm-demo",
+        family="rvm",
+        params_m=1.4,
+        patch=16,
+        width=128,
+        taps=TAPS,
+        licence=OURS,
+        source="this project, recipe rvm_demo",
+        weights=WeightsFile(
+            filename="rvm/rvm_demo.npz",
+            packaged=True,
+            size_bytes=7_568_268,
+            size_exact=True,
+            sha256="93217b9ad8c1069232740c186e4e6bddf55c2706f7dcbc69c1deaaede83b3163",
+            licence=OURS,
+        ),
+        note="trained on procedural clips alone by two CPU cores; docs/training.md says how, and how good it is",
     ),
     builder=BUILDER,
 )

@@ -128,3 +128,37 @@ def test_weights_that_are_not_there_say_how_to_get_them(server):
     without = EncoderCard(name="m", family="m", patch=16, width=8)
     with pytest.raises(UserError, match="no released checkpoint"):
         fetch(without)
+
+
+def packaged(monkeypatch, folder, content=CONTENT):
+    """The card of a model whose file comes with the package, which for once is `folder`."""
+    monkeypatch.setattr("rvm_bench.weights.files", lambda _: folder)
+    if content is not None:
+        (folder / "small.npz").write_bytes(content)
+    file = WeightsFile(
+        filename="small.npz",
+        packaged=True,
+        size_bytes=len(CONTENT),
+        size_exact=True,
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        licence="Apache-2.0",
+    )
+    return EncoderCard(name="m", family="m", patch=16, width=8, weights=file)
+
+
+def test_a_file_that_comes_with_the_package_is_there_without_a_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("RVM_BENCH_CACHE", str(tmp_path / "cache"))
+    ours = packaged(monkeypatch, tmp_path)
+    assert fetch(ours) == cached_file(ours) == tmp_path / "small.npz"
+    assert [file.name for file in tmp_path.iterdir()] == ["small.npz"]
+    facts = info(ours)
+    assert facts["file"] == f"comes with rvm-bench: {tmp_path / 'small.npz'}"
+    assert not facts.keys() & {"url", "cached", "by hand", "recorded sha256"}
+
+
+@pytest.mark.parametrize("content", [None, CONTENT[:-1], b"x" + CONTENT[1:]])
+def test_a_packaged_file_that_is_gone_or_damaged_is_refused_and_kept(monkeypatch, tmp_path, content):
+    ours = packaged(monkeypatch, tmp_path, content)
+    with pytest.raises(UserError, match="comes with rvm-bench: install that again"):
+        fetch(ours)
+    assert (tmp_path / "small.npz").exists() == (content is not None)

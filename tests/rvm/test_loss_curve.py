@@ -1,6 +1,6 @@
 """50 steps of training stay on the committed losses, in torch and in JAX.
 
-python tests/rvm/test_loss_curve.py    # writes them anew, with torch; only where the objective itself is changed
+python tests/rvm/test_loss_curve.py    # writes them anew, with torch; only where the objective or the start is changed
 """
 
 import functools

@@ -109,14 +109,14 @@ def test_every_value_has_a_source_and_what_the_paper_leaves_out_is_ours():
     ("change", "message"),
     [
         ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"warmup_steps": 8_000}, "warmup_steps is 8000 of 8000 steps"),
+        ({"warmup_steps": 1_600}, "warmup_steps is 1600 of 1600 steps"),
         ({"aggregator": "self-attention"}, "did you mean self_attention"),
         ({"dtype": "bf16"}, "dtype=bf16: expected float32 or bfloat16"),
         ({"delta_min": 25}, "targets are 25 to 24 frames after the last of 4 sources"),
         ({"delta_max": 64}, "delta_max is 64; expected below 64, the model's delta_bins"),
         ({"clip_frames": 27}, "expected a range that fits in 27 frames"),
         ({"size_px": 100}, "size_px is 100; expected a multiple of the patch, 16"),
-        ({"size_px": 32}, "of 4 patches at least one must stay visible"),
+        ({"size_px": 16}, "of 1 patches at least one must stay visible"),
         ({"mask_ratio": 1.0}, "mask_ratio is 1.0"),
     ],
 )

@@ -169,7 +169,7 @@ def test_the_losses_do_not_depend_on_worker_processes(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "what"),
-    [({"learning_rate": 0.5}, "recipe.learning_rate 0.002 -> 0.5"), ({"seed": 3}, "recipe.seed 0 -> 3")],
+    [({"learning_rate": 0.5}, "recipe.learning_rate 0.0005 -> 0.5"), ({"seed": 3}, "recipe.seed 0 -> 3")],
 )
 def test_another_recipe_does_not_go_on_in_the_folder(tmp_path, changes, what):
     recipe = small_recipe(steps=2, warmup_steps=1)
