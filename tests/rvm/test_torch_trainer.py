@@ -31,7 +31,7 @@ def run(trainer: TorchTrainer, first: int, last: int) -> list[float]:
 
 def test_a_step_is_that_of_adamw_written_out():
     recipe = small_recipe(clip_norm=0.02, weight_decay=0.3)
-    model = untrained(recipe.model, seed=recipe.seed)
+    model = untrained(recipe.model, seed=recipe.seed, start=recipe.start)
     kernels = {place.ours for place in places(recipe.model) if all(map(decayed, place.theirs))}
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in model.named_parameters()}
     with TorchTrainer(recipe, Layout(), "cpu") as trainer:

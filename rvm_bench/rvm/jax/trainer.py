@@ -46,7 +46,7 @@ class JaxTrainer:
         self._parts = layout.accumulate
         self._mesh = mesh = meshes.training_mesh(*layout.sharded(self.devices, recipe.batch))
         model = RVM(recipe.model, jnp.dtype(recipe.dtype), layout.recompute)
-        arrays, _ = from_arrays(initial_arrays(recipe.model, recipe.seed))
+        arrays, _ = from_arrays(initial_arrays(recipe.model, recipe.seed, recipe.start))
         begin = optimiser(recipe).init
         cut = meshes.sharded(mesh, State(arrays, jax.eval_shape(begin, arrays)))
         weights = meshes.placed(arrays, cut.weights)

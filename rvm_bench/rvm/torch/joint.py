@@ -23,7 +23,7 @@ from rvm_bench.rvm.torch.model import RVM, Reconstructor
 from rvm_bench.rvm.torch.positions import clip_positions
 from rvm_bench.rvm.torch.vit import FrameEncoder
 from rvm_bench.rvm.torch.weights import from_arrays
-from rvm_bench.rvm.train.initial import initial_arrays
+from rvm_bench.rvm.train.initial import Start, initial_arrays
 
 Aggregator = Literal["rnn", "self_attention"]
 
@@ -50,12 +50,14 @@ class JointRVM(Reconstructor):
         return self(source)
 
 
-def untrained(config: RVMConfig, aggregator: Aggregator = "rnn", seed: int = 0) -> RVM | JointRVM:
+def untrained(
+    config: RVMConfig, aggregator: Aggregator = "rnn", seed: int = 0, start: Start = "xavier"
+) -> RVM | JointRVM:
     """A model to train, float32 on the CPU, in training mode, with the weights of `rvm_bench.rvm.train.initial`.
 
     Both kinds start from the same encoder and decoder; the same arguments give the same weights.
     """
-    recurrent = from_arrays(initial_arrays(config, seed), "initial weights").train()
+    recurrent = from_arrays(initial_arrays(config, seed, start), "initial weights").train()
     if aggregator == "rnn":
         return recurrent
     model = JointRVM(config)

@@ -51,7 +51,7 @@ class TorchTrainer:
         self.leads = self.host[0] == 0
         cuda = self.device.type == "cuda"
         self.device_label = torch.cuda.get_device_name(self.device) if cuda else self.device.type
-        self.model = untrained(recipe.model, recipe.aggregator, recipe.seed).to(self.device)
+        self.model = untrained(recipe.model, recipe.aggregator, recipe.seed, recipe.start).to(self.device)
         recompute_blocks(self.model, layout.recompute)
         if layout.compile:
             for block in _blocks(self.model):

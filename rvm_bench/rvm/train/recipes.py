@@ -49,6 +49,7 @@ class Recipe:
         crop_area: the least area of a crop, in shares of the frame's.
         mixture: the data, where `--data` names no other: "paper", that of Table 4, has to be named; "procedural" needs
             none.
+        start: how weights start, see `rvm_bench.rvm.train.initial`; "contents" was measured on `rvm_demo` alone.
         seed: of the initial weights, the order of the data, the targets and the masks.
     """
 
@@ -76,6 +77,7 @@ class Recipe:
     crop_per: Literal["frame", "clip"] = _from("paper section 7", "frame")
     crop_area: float = _from("paper section 7", 0.3)
     mixture: Literal["paper", "procedural"] = _from("paper section 7, Table 4", "paper")
+    start: Literal["xavier", "contents"] = _from("ours: the paper does not say how weights start", "xavier")
     seed: int = _from("ours", 0)
 
     def __post_init__(self) -> None:
@@ -246,6 +248,7 @@ def rvm_demo() -> Recipe:
         warmup_steps=40,
         dtype="float32",
         mixture="procedural",
+        start="contents",
     )
 
 

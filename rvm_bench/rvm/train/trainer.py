@@ -50,7 +50,8 @@ class Trainer(Protocol):
 
     Made by `rvm_bench.rvm.torch.trainer.TorchTrainer(recipe, layout, device)` and
     `rvm_bench.rvm.jax.trainer.JaxTrainer(recipe, layout)`; both start from
-    `rvm_bench.rvm.train.initial.initial_arrays(recipe.model, recipe.seed)`. A context: it leaves its process group.
+    `rvm_bench.rvm.train.initial.initial_arrays(recipe.model, recipe.seed, recipe.start)`. A context: it leaves its
+    process group.
 
     Attributes:
         recipe: what is trained.
