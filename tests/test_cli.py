@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import pytest
 from layouts import the_run
@@ -32,6 +33,11 @@ class Slow(ImageEncoder):
 def build():
     return Slow()
 """
+
+
+def test_it_says_its_version(cli):
+    code, out, _ = cli("--version")
+    assert (code, out.strip()) == (0, f"rvm-bench {metadata.version('rvm-bench')}")
 
 
 def test_a_run_ends_in_a_score_and_a_table(cli, davis_copy, tmp_path):

@@ -1,6 +1,8 @@
 """The command line. Torch and all that needs it are imported inside the commands, so that `--help` is quick."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -12,12 +14,28 @@ RESUMED = ("run", "train", "profile", "weights", "data")
 
 app = typer.Typer(
     name="rvm-bench",
-    help="A benchmark for frozen video encoders.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rvm-bench {version('rvm-bench')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """A benchmark for frozen video encoders."""
+
+
 app.command("run")(run.run)
 app.command("merge")(run.merge)
 app.command("doctor")(doctor.doctor)
