@@ -139,16 +139,21 @@ def read_run(path: Path) -> FinishedRun:
     return FinishedRun(path=path, result=result)
 
 
-def find_runs(out: Path) -> list[FinishedRun]:
+def result_files(runs: Path) -> list[Path]:
+    """The result.json of every finished run below a folder, ordered by path; UserError where there is none."""
+    found = sorted(runs.glob("*/*/result.json"))
+    if not found:
+        raise UserError(f"no finished run in {runs}; start one with `rvm-bench run`, or name another --runs")
+    return found
+
+
+def find_runs(runs: Path) -> list[FinishedRun]:
     """Every finished run below a folder, ordered by path.
 
     Raises:
         UserError: there is none, or one cannot be read.
     """
-    found = [read_run(file.parent) for file in sorted(out.glob("*/*/result.json"))]
-    if not found:
-        raise UserError(f"no finished run in {out}; start one with `rvm-bench run`, or name another --out")
-    return found
+    return [read_run(file.parent) for file in result_files(runs)]
 
 
 def refuse_mixed_versions(runs: Iterable[FinishedRun]) -> None:

@@ -50,11 +50,11 @@ def test_a_run_ends_in_a_score_and_a_table(cli, davis_copy, tmp_path):
     assert low <= result["score"]["J&F"] <= high
     assert not result["official_split"]
 
-    rows = list(csv.DictReader(io.StringIO(cli("table", "--runs", "--format", "csv")[1])))
+    rows = list(csv.DictReader(io.StringIO(cli("table", "--list", "--format", "csv")[1])))
     assert [row["model"] for row in rows] == ["pixels"]
     assert float(rows[0]["score"]) == result["score"]["J&F"]
-    assert "| davis | pixels |" in cli("table", "--runs", "--format", "md")[1]
-    assert "own split: not exactly the official split" in cli("table", "--runs")[1]
+    assert "| davis | pixels |" in cli("table", "--list", "--format", "md")[1]
+    assert "own split: not exactly the official split" in cli("table", "--list")[1]
     (row,) = csv.DictReader(io.StringIO(cli("table", "--format", "csv")[1]))
     assert (row["model"], float(row["davis"]), row["vip"]) == ("pixels", result["score"]["J&F"], "")
     assert cli("compare", "pixels", "pixels", "--task", "davis")[1].count("p = 1") == 1

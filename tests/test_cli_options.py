@@ -22,7 +22,7 @@ def test_another_constant_is_another_run_and_is_marked(cli, davis_copy, tmp_path
     assert official["off_protocol"] == {}
     assert changed["off_protocol"] == {"topk": [7, 5], "radius": [20, 12]}
     assert official["stamp"]["fingerprint"] != changed["stamp"]["fingerprint"]
-    assert "off protocol: constants differ" in cli("table", "--out", "changed")[1]
+    assert "off protocol: constants differ" in cli("table", "--runs", "changed")[1]
 
 
 def test_a_constant_set_to_its_own_value_changes_nothing(cli, davis_copy, tmp_path):

@@ -6,13 +6,16 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from rvm_bench.card import EncoderCard, Model
 from rvm_bench.errors import UserError
 from rvm_bench.registry import find_model
+
+RunsFolder = Annotated[Path, typer.Option("--runs", "--out", help="Folder of all runs, the --out of `rvm-bench run`.")]
+"""Where finished runs are read; a command that writes a file has `--out` for that one."""
 
 
 class Failures:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rvm_bench.cli.arguments import RunsFolder
 from rvm_bench.errors import UserError
 
 
@@ -21,7 +22,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A run folder, or the name of a model that was run.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
     task: Annotated[str | None, typer.Option(help="The task; needed for names of models.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all runs, where models are looked for.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     form: Annotated[Format, typer.Option("--format", help="How to print; csv has one line per video.")] = Format.text,
     most: Annotated[int, typer.Option(min=0, help="How many videos to list, the largest difference first.")] = 10,
 ) -> None:
@@ -34,7 +35,7 @@ def compare(
         for name in (a, b):
             if not (Path(name) / "run.json").is_file():
                 raise UserError(f"{name} is not a run folder; for the name of a model give --task, too")
-    found, notes = zip(*(find_run(name, out, task) for name in (a, b)), strict=True)
+    found, notes = zip(*(find_run(name, runs, task) for name in (a, b)), strict=True)
     for note in itertools.chain.from_iterable(notes):
         typer.echo(note, err=True)
     compared = compare_runs(*found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rvm_bench.card import Model
+from rvm_bench.cli.arguments import RunsFolder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.registry import find_model, find_task, model_names, task_names
 
@@ -28,9 +29,9 @@ class Reference(StrEnum):
 
 
 def table(
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.text,
-    runs: Annotated[bool, typer.Option("--runs", help="One line per run of any task instead.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="One line per run of any task instead.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="The published tables, with recomputed averages.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Ours, published and difference.")] = False,
     reference: Annotated[
@@ -41,17 +42,17 @@ def table(
     ] = None,
 ) -> None:
     """Print finished runs as the paper's Tables 1 and 2."""
-    if runs + paper + diff > 1:
-        raise UserError("--runs, --paper and --diff are three tables; give one of them")
-    if reference and (runs or paper):
-        raise UserError(f"--reference does not go with {'--runs' if runs else '--paper'}; leave it out")
-    if runs:
-        _print_finished(out, form)
+    if listed + paper + diff > 1:
+        raise UserError("--list, --paper and --diff are three tables; give one of them")
+    if reference and (listed or paper):
+        raise UserError(f"--reference does not go with {'--list' if listed else '--paper'}; leave it out")
+    if listed:
+        _print_finished(runs, form)
         return
-    typer.echo(_rendered(_score_table(out, paper=paper, diff=diff, reference=reference), form), nl=False)
+    typer.echo(_rendered(_score_table(runs, paper=paper, diff=diff, reference=reference), form), nl=False)
 
 
-def _score_table(out: Path, *, paper: bool, diff: bool, reference: Reference | None) -> "ScoreTable":
+def _score_table(runs: Path, *, paper: bool, diff: bool, reference: Reference | None) -> "ScoreTable":
     from rvm_bench.columns import COLUMNS
     from rvm_bench.finished import find_runs
     from rvm_bench.paper_table import paper_table, with_published
@@ -60,12 +61,12 @@ def _score_table(out: Path, *, paper: bool, diff: bool, reference: Reference | N
     if paper:
         return paper_table()
     found = table_of_runs(
-        find_runs(out), reference=(reference or (Reference.published if diff else Reference.shown)).value
+        find_runs(runs), reference=(reference or (Reference.published if diff else Reference.shown)).value
     )
     if not found.sections:
         raise UserError(
-            f"no finished run in {out} is of a task of the paper's tables ({', '.join(c.task for c in COLUMNS)}); "
-            "`rvm-bench table --runs` prints what there is"
+            f"no finished run in {runs} is of a task of the paper's tables ({', '.join(c.task for c in COLUMNS)}); "
+            "`rvm-bench table --list` prints what there is"
         )
     return with_published(found) if diff else found
 
@@ -82,18 +83,17 @@ def _rendered(found: "ScoreTable", form: Format) -> str:
     }[form](found)
 
 
-def _print_finished(out: Path, form: Format) -> None:
-    files = sorted(out.glob("*/*/result.json"))
-    if not files:
-        raise UserError(f"no finished run in {out}; start one with `rvm-bench run`, or name another --out")
-    print_runs(files, form)
+def _print_finished(runs: Path, form: Format) -> None:
+    from rvm_bench.finished import result_files
+
+    print_runs(result_files(runs), form)
 
 
 def print_runs(files: list[Path], form: Format = Format.text) -> None:
     from rvm_bench.tables import as_csv, as_markdown, as_text, run_rows
 
     if form is Format.tex:
-        raise UserError("the list of runs has no LaTeX; give --format text, md or csv, or leave out --runs")
+        raise UserError("the list of runs has no LaTeX; give --format text, md or csv, or leave out --list")
     rows = run_rows(files)
     typer.echo({Format.text: as_text, Format.md: as_markdown, Format.csv: as_csv}[form](rows), nl=False)
 

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from rvm_bench.cli.arguments import RunsFolder
+
 
 def verify(
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     ledger: Annotated[
         Path | None,
-        typer.Option(help="Ledger to fill. [default: results/ledger.csv of a checkout, else OUT/ledger.csv]"),
+        typer.Option(help="Ledger to fill. [default: results/ledger.csv of a checkout, else RUNS/ledger.csv]"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; leave the file as it is.")] = False,
 ) -> None:
@@ -19,9 +21,9 @@ def verify(
     from rvm_bench.ledger import NOT_RUN, OFF, fill, ledger_files, read_ledger, summary, write_ledger
     from rvm_bench.tables import aligned
 
-    source, target = ledger_files(out, ledger)
+    source, target = ledger_files(runs, ledger)
     before = read_ledger(source)
-    entries, reasons = fill(before, find_runs(out))
+    entries, reasons = fill(before, find_runs(runs))
     told = [entry for entry in entries if entry.status != NOT_RUN]
     if told:
         rows = [["model", "task", "expected", "tolerance", "measured", "95 % interval", "status", "run"]]

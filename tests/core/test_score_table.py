@@ -213,17 +213,17 @@ def test_another_format_of_results_is_refused(tmp_path):
 
 
 def test_the_table_on_the_command_line(cli, rvm):
-    assert "rvm-l" in cli("table", "--out", rvm)[1]
-    assert cli("table", "--out", rvm, "--format", "csv")[1].startswith("table,kind,model,params_m,ssv2,")
-    assert "difference" in cli("table", "--out", rvm, "--diff")[1]
-    assert "94.4" in cli("table", "--out", rvm, "--reference", "published")[1]
+    assert "rvm-l" in cli("table", "--runs", rvm)[1]
+    assert cli("table", "--runs", rvm, "--format", "csv")[1].startswith("table,kind,model,params_m,ssv2,")
+    assert "difference" in cli("table", "--runs", rvm, "--diff")[1]
+    assert "94.4" in cli("table", "--runs", rvm, "--reference", "published")[1]
     assert "VideoMAEv2-g sits nearest to a rounding edge with 77.9457" in cli("table", "--paper")[1]
     for form in ("csv", "md", "tex", "text"):
         code, out, _ = cli("table", "--paper", "--format", form)
         assert code == 0
         assert out.count("RVM-H") == 1
-    assert cli("table", "--out", rvm, "--paper", "--diff")[0] == 2
-    assert cli("table", "--out", rvm, "--runs", "--format", "tex")[0] == 2
+    assert cli("table", "--runs", rvm, "--paper", "--diff")[0] == 2
+    assert cli("table", "--runs", rvm, "--list", "--format", "tex")[0] == 2
     assert "--reference does not go with --paper" in cli("table", "--paper", "--reference", "shown")[2]
     assert "no finished run in" in cli("table", "--out", rvm / "none")[2]
 
@@ -232,5 +232,5 @@ def test_runs_of_other_tasks_alone_are_told_to_be_listed_by_runs(cli, tmp_path):
     write_run(tmp_path / "runs", task="davis-stability")
     code, _, err = cli("table")
     assert code == 2
-    assert "`rvm-bench table --runs` prints what there is" in err
+    assert "`rvm-bench table --list` prints what there is" in err
     assert PROTOCOLS["davis"] == "davis-2017-val/1"

@@ -452,7 +452,7 @@ def test_scannet_prints_ten_times_what_it_keeps(run, cli, copies, tmp_path):
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     assert raw == pytest.approx(sum(r["abs_rel"] for r in records) / sum(r["pixels"] for r in records))
     assert {record["frames"] for record in records} == {32}
-    table = cli("table", "--runs")[1]
+    table = cli("table", "--list")[1]
     assert f" {printed} " in table
 
 
