@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Bbox
 
-_PLACES = [
+_Place = tuple[float, float, str, str]
+
+SWEEPS = 3
+"""How often all names are placed; from the second time on each knows where those after it stand."""
+MARK = 5
+"""Radius of a mark, in points."""
+NEAR = 10
+"""Offset in points up to which a name needs no line to its point."""
+
+_PLACES: list[_Place] = [
     (dx * reach, dy * reach, across, up)
     for reach in (7, 14, 22, 32)
     for dx, dy, across, up in (
@@ -33,44 +42,69 @@ def caption(
     *,
     bold: Collection[int] = (),
     size: float = 7.5,
+    avoid: Sequence["Bbox"] = (),
 ) -> None:
-    """Writes a name beside every point, in their order; the limits of the axes must be final.
+    """Writes a name beside every point; the limits of the axes must be final.
 
-    A name that stands away from its point is joined to it by a thin line. `bold` holds the numbers of bold names.
+    A name that stands away from its point is joined to it by a thin line. `bold` holds the numbers of bold names,
+    `avoid` what else names should leave free, in pixels.
     """
     renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     inside = axes.get_window_extent(renderer)
     pixel = axes.figure.dpi / 72
-    taken = [_around(x, y, 4 * pixel) for x, y in (axes.transData.transform(point) for point in points)]
-    for i, (point, name) in enumerate(zip(points, names, strict=True)):
-        best = None
-        for dx, dy, across, up in _PLACES:
-            text = axes.annotate(
-                name,
-                point,
+    anchors: list[tuple[float, float]] = [tuple(axes.transData.transform(point)) for point in points]
+    taken = [_around(x, y, MARK * pixel) for x, y in anchors]
+    taken += [box.padded(pixel) for box in avoid]
+    texts = [
+        axes.annotate(
+            name,
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=size,
+            fontweight="bold" if i in bold else "normal",
+            bbox=BEHIND_TEXT,
+            zorder=3.5,
+        )
+        for i, (point, name) in enumerate(zip(points, names, strict=True))
+    ]
+    extents = [text.get_window_extent(renderer) for text in texts]
+    boxes: dict[int, Bbox] = {}
+    places: dict[int, _Place] = {}
+    for _ in range(SWEEPS):
+        for i, (anchor, extent) in enumerate(zip(anchors, extents, strict=True)):
+            others = taken + [box for j, box in boxes.items() if j != i]
+            fewest = float("inf")
+            for place in _PLACES:
+                box = _placed(anchor, extent, place, pixel)
+                covered = sum(_overlap(box, other) for other in others) + _outside(box, inside)
+                if covered < fewest:
+                    fewest, boxes[i], places[i] = covered, box, place
+                if covered == 0:
+                    break
+    for i, text in enumerate(texts):
+        dx, dy, across, up = places[i]
+        text.xyann = (dx, dy)
+        text.set(ha=across, va=up)
+        if max(abs(dx), abs(dy)) > NEAR:
+            axes.annotate(
+                "",
+                points[i],
                 xytext=(dx, dy),
                 textcoords="offset points",
-                ha=across,
-                va=up,
-                fontsize=size,
-                fontweight="bold" if i in bold else "normal",
-                bbox=BEHIND_TEXT,
-                zorder=3.5,
-                arrowprops=None if max(abs(dx), abs(dy)) < 10 else {"arrowstyle": "-", "lw": 0.5, "color": "#808080"},
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#808080"},
             )
-            box = text.get_window_extent(renderer)
-            covered = sum(_overlap(box, other) for other in taken) + _outside(box, inside)
-            if best is None or covered < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = covered, text, box
-            else:
-                text.remove()
-            if covered == 0:
-                break
-        assert best is not None
-        taken.append(best[2])
+
+
+def _placed(anchor: tuple[float, float], extent: "Bbox", place: "_Place", pixel: float) -> "Bbox":
+    """Where a text of this extent lies at that place beside an anchor, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    dx, dy, across, up = place
+    x0 = anchor[0] + dx * pixel - {"left": 0.0, "center": 0.5, "right": 1.0}[across] * extent.width
+    y0 = anchor[1] + dy * pixel - {"bottom": 0.0, "center": 0.5, "top": 1.0}[up] * extent.height
+    return Bbox.from_bounds(x0, y0, extent.width, extent.height)
 
 
 def _around(x: float, y: float, radius: float) -> "Bbox":

@@ -13,6 +13,8 @@ from rvm_bench.profiling.points import STREAM, read_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 Cost = Mapping[str, float]
 """GFLOP per frame by the name of a model, and by its row in the paper."""
@@ -55,6 +57,7 @@ def pareto_figure(models: Sequence[ScoredModel], task: str, gflop: Cost | None =
         axes.set_xlabel(unit)
         axes.set_ylabel(AXES[task])
         _plain_ticks(axes)
+        texts: list[Annotation] = []
         for x, model in placed:
             score = model.score
             if score.interval is not None:
@@ -63,14 +66,16 @@ def pareto_figure(models: Sequence[ScoredModel], task: str, gflop: Cost | None =
         for model in levels:
             look = look_of(model.name, model.family)
             axes.axhline(model.score.value, color=look.colour, linestyle=":", linewidth=1.2, zorder=2)
-            axes.annotate(
-                f"{_name(model)}, no parameters",
-                (0, model.score.value),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 2),
-                textcoords="offset points",
-                fontsize=7.5,
-                fontweight="bold",
+            texts.append(
+                axes.annotate(
+                    f"{_name(model)}, no parameters",
+                    (0, model.score.value),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(4, 2),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    fontweight="bold",
+                )
             )
         if len(frontier) > 1:
             axes.plot(
@@ -92,6 +97,8 @@ def pareto_figure(models: Sequence[ScoredModel], task: str, gflop: Cost | None =
             [(x, model.score.value) for x, model in placed],
             [_name(model) for _, model in placed],
             bold=[i for i, (_, model) in enumerate(placed) if model.origin == "run"],
+            avoid=[_between(axes, x, model.score.interval) for x, model in placed if model.score.interval]
+            + [text.get_window_extent() for text in texts],
         )
     said = [f"{_name(model)} {x:.4g}: {_told(model)}" for x, model in sorted(placed, key=lambda pair: pair[0])]
     said += [f"{_name(model)}: {_told(model)}" for model in levels]
@@ -140,6 +147,13 @@ def _small_print(models: Sequence[ScoredModel]) -> str:
     if any(model.remarks for model in models):
         told.append("Hollow: not on the paper's terms.")
     return " ".join(told)
+
+
+def _between(axes: "Axes", x: float, interval: tuple[float, float]) -> "Bbox":
+    """Where the bar of an interval lies, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    return Bbox(axes.transData.transform([(x, interval[0]), (x, interval[1])]))
 
 
 def _plain_ticks(axes: "Axes") -> None:
