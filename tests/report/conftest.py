@@ -1,24 +1,13 @@
 """A small report, made once, and a headless Chromium that opens it."""
 
-import shutil
-
 import pytest
+from browser import FLAGS, find_chromium
 from made_runs import make_runs
 
 from rvm_bench.cli.report import gathered
 from rvm_bench.report.contents import read_contents
 from rvm_bench.report.page import write_report
 from rvm_bench.report.pictures import Sources
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +29,7 @@ def made_report(made_runs):
 @pytest.fixture(scope="session")
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright (extra dev)")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = find_chromium()
     if found is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     with sync_api.sync_playwright() as playwright:
