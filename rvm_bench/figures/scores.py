@@ -98,10 +98,23 @@ def measured(task: str, runs: Path) -> list[ScoredModel]:
     return models_of(task, find_runs(runs))
 
 
+def left_out(task: str, runs: Path) -> list[str]:
+    """A line for each model with finished runs that `measured` leaves out, with the columns that it lacks."""
+    needed = {column.task: column.heading for column in _columns(task)}
+    ran: dict[str, set[str]] = {}
+    for run in find_runs(runs):
+        ran.setdefault(run.model, set()).add(run.task)
+    return [
+        f"{model} was not run on {', '.join(needed[name] for name in needed if name not in names)}: left out"
+        for model, names in sorted(ran.items())
+        if not names >= set(needed)
+    ]
+
+
 def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
     """The same of finished runs that were read already; those of other tasks are left out."""
     check_column(task)
-    wanted = {column.task for column in GROUPS[task]} if task in GROUPS else {task}
+    wanted = {column.task for column in _columns(task)}
     found = [run for run in runs if run.task in wanted]
     refuse_mixed_versions(found)
     networks: dict[tuple[object, ...], dict[str, FinishedRun]] = {}
@@ -132,6 +145,11 @@ def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
 def check_column(task: str) -> None:
     if task not in AXES:
         raise unknown_name("column", task, AXES)
+
+
+def _columns(task: str) -> tuple[Column, ...]:
+    """Those of an average, or the one."""
+    return GROUPS[task] if task in GROUPS else tuple(column for column in COLUMNS if column.task == task)
 
 
 def normalized(scores: Mapping[str, Score], columns: tuple[Column, ...]) -> Score:

@@ -7,7 +7,7 @@ from finished_runs import write_run
 
 from rvm_bench.columns import COLUMNS, normalized_average
 from rvm_bench.errors import UserError
-from rvm_bench.figures.scores import AXES, Score, measured, normalized, published
+from rvm_bench.figures.scores import AXES, Score, left_out, measured, normalized, published
 from rvm_bench.paper_table import published_best
 from rvm_bench.published import published_table
 
@@ -66,6 +66,9 @@ def test_a_run_of_every_column_has_an_average_and_the_newest_counts(tmp_path):
     assert found.score.interval[0] < found.score.value < found.score.interval[1]
     assert (found.origin, found.params_m, found.row, found.remarks) == ("run", 34, "RVM-S", ())
     assert {m.name: m.score.value for m in measured("davis", tmp_path)} == {"rvm-s": 62.9, "dinov2-s": 60.0}
+    assert left_out("davis", tmp_path) == []
+    lacking = "SSv2, Kinetics, Waymo, PT, ScanNet, JHMDB, VIP"
+    assert left_out("average", tmp_path) == [f"dinov2-s was not run on {lacking}: left out"]
 
 
 def test_what_is_not_on_the_papers_terms_says_so_and_networks_are_told_apart(tmp_path):
