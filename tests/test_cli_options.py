@@ -67,6 +67,15 @@ def test_predictions_are_saved_per_task_and_model(cli, davis_copy, tmp_path):
     assert "leave out --save-predictions" in err
 
 
+def test_options_of_some_of_the_tasks_do_not_stop_the_others(cli, davis_copy, tmp_path):
+    base = ("run", "--model", "pixels", "--data", davis_copy, "--task", "davis,ssv2")
+    out, err = cli(*base, "--save-predictions", "out", "--workers", "2")[1:]
+    assert "pixels on davis: J&F" in out
+    assert (tmp_path / "out/davis/pixels/beta/00000.png").is_file()
+    assert "ssv2: no predictions to save beside its records" in err
+    assert "fits no head" not in err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", task_names())
 def test_every_task_runs_from_nothing_and_resumes_to_the_same_bytes(cli, tmp_path, task):

@@ -65,8 +65,8 @@ def run(
     failures = Failures()
     asked = functools.partial(find_task, data=data, preset=protocol, overrides=override or [])
     found_tasks = [found for name in tasks if (found := failures.guard(name, asked, name))]
-    for found in found_tasks:
-        _configure(found, cache, workers)
+    _configure(found_tasks, cache, workers)
+    saving = _saving(found_tasks) if save_predictions is not None else []
     known_models = [name for name in models if failures.guard(name, find_model, name)]
     check_weights(known_models, weights)
     results: list[Result] = []
@@ -83,7 +83,7 @@ def run(
                     if dry_run:
                         _say_plan(encoder, one_task, data, out, allow_missing, stand_in=missing is not None)
                     else:
-                        if save_predictions is not None:
+                        if save_predictions is not None and one_task in saving:
                             one_task.save_predictions(save_predictions / one_task.name / encoder.card.name)
                         results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
     if len(results) > 1:
@@ -109,15 +109,27 @@ def merge(
     typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
 
 
-def _configure(task: Any, cache: str | None, workers: int) -> None:
-    """Says to a task that fits a head where features are kept and how many processes load clips."""
-    if not hasattr(task, "cache"):
-        if cache is not None or workers:
-            raise UserError(f"{task.name} fits no head; leave out --cache and --workers")
-        return
+def _configure(tasks: list[Any], cache: str | None, workers: int) -> None:
+    """Says to the tasks that fit a head where features are kept and how many processes load clips."""
     if cache not in (None, "off", "read", "write"):
         raise unknown_name("--cache", str(cache), ["off", "read", "write"])
-    task.cache, task.workers = cache, workers
+    fitting = [task for task in tasks if hasattr(task, "cache")]
+    if tasks and not fitting and (cache is not None or workers):
+        raise UserError(f"{tasks[0].name} fits no head; leave out --cache and --workers")
+    for task in fitting:
+        task.cache, task.workers = cache, workers
+
+
+def _saving(tasks: list[Any]) -> list[Any]:
+    """The tasks that can write what they predict; says which cannot."""
+    from rvm_bench.task import SavesPredictions
+
+    others = [task for task in tasks if not isinstance(task, SavesPredictions)]
+    if others and len(others) == len(tasks):
+        raise UserError(f"{tasks[0].name} has no predictions that could be saved; leave out --save-predictions")
+    for task in others:
+        typer.echo(f"{task.name}: no predictions to save beside its records", err=True)
+    return [task for task in tasks if task not in others]
 
 
 def _evaluate(
