@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
+from readouts.estimate import step_seconds
 from readouts.features import DTYPES, Cache, encode_clips
 from readouts.fit import fit
 from readouts.fit_folder import SUMMARY
@@ -151,18 +152,21 @@ class ReadoutTask(Task[P], Generic[P]):
         return self.fitted.predict(features, queries)
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        """From one clip loaded and encoded now. The head's own steps, cheaper than the encoder's, are left out."""
+        """From one clip loaded and encoded, and one step of the heads on its features, now."""
         source, protocol = self.training(), self.protocol
+        item = source.held_out_item(0)
         start = time.perf_counter()
-        clip = source.held_out_item(0).clip()
+        clip = item.clip()
         loaded = time.perf_counter()
-        encoder.at("readout").clips(clip[None])
+        (features,) = encode_clips(encoder.at("readout"), clip[None])
         encoded = time.perf_counter()
-        clips = protocol.steps * protocol.batch
+        config = protocol.fit_config()
+        clips = config.steps * config.batch
         if protocol.fixed_clips:
             clips = min(clips, source.distinct)
         per_clip = encoded - loaded + (loaded - start) / max(1, min(self.workers, os.cpu_count() or 1))
-        return (clips + dataset.frames / protocol.frames) * per_clip
+        step = step_seconds(features, item, self.readout(encoder.card.width), config, self.loss)
+        return (clips + dataset.frames / protocol.frames) * per_clip + config.steps * step
 
     def _cache_mode(self) -> str:
         return self.cache or ("write" if self.protocol.fixed_clips else "off")

@@ -179,6 +179,17 @@ def test_features_of_fixed_clips_are_cached_unless_one_says_otherwise(copies):
         assert ("features" in task.describe()) != fixed, mode
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_an_estimate_counts_clips_and_steps_of_the_heads(name, copies, monkeypatch):
+    pixels = load_encoder("pixels", device="cpu")
+    task, dataset = opened(name, copies, fixed_clips=True, steps=10_000)
+    assert 0 < task.estimate_seconds(pixels, dataset) < math.inf
+    monkeypatch.setattr("readouts.task.step_seconds", lambda *_: 3600.0)
+    assert 10_000 < task.estimate_seconds(pixels, dataset) / 3600 < 10_100
+    task.protocol = dataclasses.replace(task.protocol, steps=100)
+    assert 100 < task.estimate_seconds(pixels, dataset) / 3600 < 200
+
+
 def test_cache_and_workers_are_refused_where_nothing_is_fitted(cli, davis_copy):
     for option in (("--cache", "write"), ("--workers", "2")):
         code, _, err = cli("run", "--model", "pixels", "--task", "davis", "--data", davis_copy, *option)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import pickle
 import shutil
 
@@ -104,6 +105,12 @@ def png(image):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_estimate_is_made_of_one_clip_and_one_step(name, copies):
+    task, dataset = opened(name, copies)
+    assert 0 < task.estimate_seconds(load_encoder("pixels", device="cpu"), dataset) < math.inf
 
 
 @pytest.mark.parametrize("name", TASKS)
