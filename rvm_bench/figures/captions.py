@@ -70,11 +70,33 @@ def caption(
         for i, (point, name) in enumerate(zip(points, names, strict=True))
     ]
     extents = [text.get_window_extent(renderer) for text in texts]
+    for point, text, place in zip(points, texts, _chosen(anchors, extents, taken, inside, pixel), strict=True):
+        dx, dy, across, up = place
+        text.xyann = (dx, dy)
+        text.set(ha=across, va=up)
+        if max(abs(dx), abs(dy)) > NEAR:
+            axes.annotate(
+                "",
+                point,
+                xytext=(dx, dy),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#808080"},
+            )
+
+
+def _chosen(
+    anchors: Sequence[tuple[float, float]],
+    extents: Sequence["Bbox"],
+    taken: Sequence["Bbox"],
+    inside: "Bbox",
+    pixel: float,
+) -> list["_Place"]:
+    """The place of each text, where it covers least of what is taken, of other texts, and of what lies outside."""
     boxes: dict[int, Bbox] = {}
     places: dict[int, _Place] = {}
     for _ in range(SWEEPS):
         for i, (anchor, extent) in enumerate(zip(anchors, extents, strict=True)):
-            others = taken + [box for j, box in boxes.items() if j != i]
+            others = [*taken, *(box for j, box in boxes.items() if j != i)]
             fewest = float("inf")
             for place in _PLACES:
                 box = _placed(anchor, extent, place, pixel)
@@ -83,18 +105,7 @@ def caption(
                     fewest, boxes[i], places[i] = covered, box, place
                 if covered == 0:
                     break
-    for i, text in enumerate(texts):
-        dx, dy, across, up = places[i]
-        text.xyann = (dx, dy)
-        text.set(ha=across, va=up)
-        if max(abs(dx), abs(dy)) > NEAR:
-            axes.annotate(
-                "",
-                points[i],
-                xytext=(dx, dy),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#808080"},
-            )
+    return [places[i] for i in range(len(anchors))]
 
 
 def _placed(anchor: tuple[float, float], extent: "Bbox", place: "_Place", pixel: float) -> "Bbox":
