@@ -22,9 +22,10 @@ from readouts.fit_identity import feature_identity, fit_identity
 from readouts.fitted import Fitted, load_readout
 from readouts.losses import Measure, Selection
 from readouts.ranks import Ranks, joined_ranks
-from readouts.recipe import FitConfig, StackedAdamW
+from readouts.recipe import FitConfig
 from readouts.replicas import Sizes
 from readouts.sampling import Batch, Batches, Source, schedule, split
+from readouts.side_by_side import Heads, clock
 from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.stamp import now
@@ -117,13 +118,10 @@ class _Fit:
         self.training, self.held_out = data
         self.features = FrozenFeatures(encoder, self.training.store)
         self.damaged: set[str] = set()
-        seeds = tuple(seed for _, seed in self.replicas)
-        self.module = readout.build(replicas=len(seeds), seeds=seeds, chunk=config.query_chunk)
-        self.module.to(self.device)
-        self.optimiser = StackedAdamW(self.module, len(seeds), config)
+        self.heads = Heads(readout, config, self.device)
         self.step = 0
-        self.alive = torch.ones(len(seeds), dtype=torch.bool, device=self.device)
-        self.window = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
+        self.alive = torch.ones(len(self.replicas), dtype=torch.bool, device=self.device)
+        self.window = torch.zeros(len(self.replicas), dtype=torch.float64, device=self.device)
         self.seconds = {"loading": 0.0, "encoder": 0.0, "all": 0.0, "wall": 0.0}
         self.timed_clips = 0
         frames, height, width, _ = self.held_out.clip_shape()
@@ -137,7 +135,7 @@ class _Fit:
 
     def _announce(self) -> None:
         store, distinct = self.training.store, self.training.source.distinct
-        config, size = self.config, sum(p.numel() for p in self.module.parameters())
+        config, size = self.config, sum(p.numel() for p in self.heads.module.parameters())
         self.say(
             f"{len(self.names)} readouts of {size / len(self.names) / 1e6:.1f} M parameters: {', '.join(self.names)}; "
             f"{config.steps:,} steps of {config.batch} clips from {len(self.training.indices):,} examples"
@@ -207,9 +205,9 @@ class _Fit:
         tensors, facts = found
         self.step = facts["step"]
         with torch.no_grad():
-            for name, part in self.optimiser.slices.items():
+            for name, part in self.heads.optimiser.slices.items():
                 part.copy_(tensors[name])
-        self.optimiser.restore(tensors, self.step)
+        self.heads.optimiser.restore(tensors, self.step)
         self.alive.copy_(tensors["alive"])
         self.window.copy_(tensors["window"])
         self.seconds, self.timed_clips = facts["seconds"], facts["timed_clips"]
@@ -219,45 +217,46 @@ class _Fit:
     def _save(self) -> None:
         if self.features.store is not None:
             self.features.store.flush()
-        tensors = {**self.optimiser.slices, **self.optimiser.state(), "alive": self.alive, "window": self.window}
+        optimiser = self.heads.optimiser
+        tensors = {**optimiser.slices, **optimiser.state(), "alive": self.alive, "window": self.window}
         facts = {"step": self.step, "seconds": self.seconds, "timed_clips": self.timed_clips}
         facts["damaged"] = sorted(self.damaged)
         self.kept.save(tensors, facts)
 
     def _update(self, batches: Iterator[Batch]) -> None:
         """One step: every part forward and backward, gradients summed over parts and processes, one update."""
-        config, count = self.config, len(self.replicas)
-        # An accelerator works behind our back; to time it we wait for it, so not at every step.
+        config, optimiser, count = self.config, self.heads.optimiser, len(self.replicas)
+        # To time an accelerator we wait for it, so not at every step.
         timed = self.device.type != "cuda" or self.step % 16 == 0
-        start = self._clock(timed)
-        self.optimiser.gradient.zero_()
+        start = clock(self.device, wait=timed)
+        optimiser.gradient.zero_()
         sums = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
         parts = [next(batches).to(self.device) for _ in range(config.accumulate)]
         self.damaged.update(*(part.damaged for part in parts))
-        loading, encoding = self._clock(timed) - start, 0.0
+        loading, encoding = clock(self.device, wait=timed) - start, 0.0
         loss = self._whole_loss(parts)
         for batch in parts:
             if not batch.numbers:
                 continue
-            before = self._clock(timed)
+            before = clock(self.device, wait=timed)
             features = self._encode(self.training, batch)
-            encoding += self._clock(timed) - before
-            total, places = loss(self._outputs(features, batch.queries), batch.target)
+            encoding += clock(self.device, wait=timed) - before
+            total, places = loss(self.heads.outputs(features, batch.queries), batch.target)
             total.sum().backward()
             sums[:count] += total.detach()
             sums[count] += places
-        self.ranks.sum(self.optimiser.gradient)
+        self.ranks.sum(optimiser.gradient)
         losses = self.ranks.sum(sums)[:count] / sums[count].clamp(min=1e-12)
-        self.optimiser.gradient.div_(sums[count].clamp(min=1e-12))
+        optimiser.gradient.div_(sums[count].clamp(min=1e-12))
         # A replica that has diverged goes on, with no effect on the others, and is never chosen.
         self.alive &= torch.isfinite(losses)
         self.window += losses
-        self.optimiser.step([config.rate(peak, self.step) for peak, _ in self.replicas])
+        optimiser.step([config.rate(peak, self.step) for peak, _ in self.replicas])
         self.step += 1
         if timed:
             self.seconds["loading"] += loading
             self.seconds["encoder"] += encoding
-            self.seconds["all"] += self._clock(True) - start
+            self.seconds["all"] += clock(self.device) - start
             self.timed_clips += config.batch
 
     def _whole_loss(self, parts: Sequence[Batch]) -> Measure:
@@ -271,19 +270,8 @@ class _Fit:
                 total += loss.divisors(part.target)
         return functools.partial(loss, divisors=self.ranks.sum(total))
 
-    def _clock(self, wait: bool) -> float:
-        if wait and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def _encode(self, data: Batches, batch: Batch) -> Tensor:
         return self.features(batch.keys, lambda position: data.clip(batch, position), self.shape)
-
-    def _outputs(self, features: Tensor, queries: Tensor | None) -> Tensor:
-        """Float32 outputs [R, B, ...]."""
-        half = self.config.autocast == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            return self.module.outputs(features, queries).float()
 
     def _log(self) -> str:
         """Logs the mean losses since the last line, and returns what the progress bar says."""
@@ -317,7 +305,7 @@ class _Fit:
             self.damaged.update(batch.damaged)
             if not batch.numbers:
                 continue
-            outputs = self._outputs(self._encode(self.held_out, batch), batch.queries)
+            outputs = self.heads.outputs(self._encode(self.held_out, batch), batch.queries)
             total, places = self.selection.measure(outputs, batch.target)
             sums[:count] += total
             sums[count] += places
@@ -368,8 +356,8 @@ class _Fit:
         if self.features.store is not None:
             self.features.store.flush()
         if self.kept.writes:
-            tensors = {name: torch.from_numpy(array) for name, array in self.module.arrays(chosen).items()}
-            self.kept.finish(tensors, {"readout": self.module.config.describe(), **choice}, summary)
+            tensors = {name: torch.from_numpy(array) for name, array in self.heads.module.arrays(chosen).items()}
+            self.kept.finish(tensors, {"readout": self.heads.module.config.describe(), **choice}, summary)
         return summary
 
 
