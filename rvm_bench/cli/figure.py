@@ -28,7 +28,8 @@ def pareto(
     """Score against size, or FLOPs: the paper's models, and finished runs with their intervals (paper Fig. 1)."""
     from rvm_bench.figures.canvas import check_figure
     from rvm_bench.figures.pareto import gflop_of, pareto_figure
-    from rvm_bench.figures.scores import left_out, measured, published
+    from rvm_bench.figures.scores import left_out, models_of, published
+    from rvm_bench.finished import find_runs
 
     check_figure(out)
     if paper and runs is not None:
@@ -36,8 +37,9 @@ def pareto(
     models = published(task)
     folder = runs or Path("runs")
     if not paper and (runs is not None or folder.is_dir()):
-        models += measured(task, folder)
-        for line in left_out(task, folder):
+        found = find_runs(folder)
+        models += models_of(task, found)
+        for line in left_out(task, found):
             typer.echo(line)
     _write(pareto_figure(models, task, None if profile is None else gflop_of(profile)), out)
 

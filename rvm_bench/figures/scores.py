@@ -5,7 +5,7 @@ ours alike, so that they stay what they are when a model is added. For rows of T
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,17 +98,15 @@ def measured(task: str, runs: Path) -> list[ScoredModel]:
     return models_of(task, find_runs(runs))
 
 
-def left_out(task: str, runs: Path) -> list[str]:
-    """A line for each model with finished runs that `measured` leaves out, with the columns that it lacks."""
+def left_out(task: str, runs: Sequence[FinishedRun]) -> list[str]:
+    """A line for each network with finished runs that `models_of` leaves out, with the columns that it lacks."""
     needed = {column.task: column.heading for column in _columns(task)}
-    ran: dict[str, set[str]] = {}
-    for run in find_runs(runs):
-        ran.setdefault(run.model, set()).add(run.task)
-    return [
-        f"{model} was not run on {', '.join(needed[name] for name in needed if name not in names)}: left out"
-        for model, names in sorted(ran.items())
-        if not names >= set(needed)
-    ]
+    networks = _networks(runs)
+    lines = []
+    for name, of in zip(_names(networks), networks, strict=True):
+        if lacking := [heading for column, heading in needed.items() if column not in of]:
+            lines.append(f"{name} was not run on {', '.join(lacking)}: left out")
+    return lines
 
 
 def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
@@ -117,20 +115,16 @@ def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
     wanted = {column.task for column in _columns(task)}
     found = [run for run in runs if run.task in wanted]
     refuse_mixed_versions(found)
-    networks: dict[tuple[object, ...], dict[str, FinishedRun]] = {}
-    for run in chosen_runs(found)[0]:
-        networks.setdefault(run.network, {})[run.task] = run
-    names = [network[0] for network in networks]
+    networks = _networks(chosen_runs(found)[0])
     models = []
-    for of in networks.values():
+    for name, of in zip(_names(networks), networks, strict=True):
         score = _of({name: Score(value=run.printed, interval=run.printed_interval) for name, run in of.items()}, task)
         if score is None:
             continue
         first = next(iter(of.values()))
-        told = "" if names.count(first.model) == 1 else f" ({(first.weights_sha256 or 'none')[:8]})"
         models.append(
             ScoredModel(
-                name=first.model + told,
+                name=name,
                 family=first.card["family"],
                 row=first.card.get("published", ""),
                 params_m=first.card["params_m"],
@@ -140,6 +134,24 @@ def models_of(task: str, runs: Sequence[FinishedRun]) -> list[ScoredModel]:
             )
         )
     return models
+
+
+def _networks(runs: Iterable[FinishedRun]) -> list[dict[str, FinishedRun]]:
+    """The runs of each network by their task; of several of one task the last."""
+    found: dict[tuple[object, ...], dict[str, FinishedRun]] = {}
+    for run in runs:
+        found.setdefault(run.network, {})[run.task] = run
+    return list(found.values())
+
+
+def _names(networks: Sequence[dict[str, FinishedRun]]) -> list[str]:
+    """What each is called: by its model, and where several are of one, by the hash of its weights, too."""
+    firsts = [next(iter(of.values())) for of in networks]
+    models = [first.model for first in firsts]
+    return [
+        first.model + ("" if models.count(first.model) == 1 else f" ({(first.weights_sha256 or 'none')[:8]})")
+        for first in firsts
+    ]
 
 
 def check_column(task: str) -> None:

@@ -8,6 +8,7 @@ from finished_runs import write_run
 from rvm_bench.columns import COLUMNS, normalized_average
 from rvm_bench.errors import UserError
 from rvm_bench.figures.scores import AXES, Score, left_out, measured, normalized, published
+from rvm_bench.finished import find_runs
 from rvm_bench.paper_table import published_best
 from rvm_bench.published import published_table
 
@@ -66,9 +67,10 @@ def test_a_run_of_every_column_has_an_average_and_the_newest_counts(tmp_path):
     assert found.score.interval[0] < found.score.value < found.score.interval[1]
     assert (found.origin, found.params_m, found.row, found.remarks) == ("run", 34, "RVM-S", ())
     assert {m.name: m.score.value for m in measured("davis", tmp_path)} == {"rvm-s": 62.9, "dinov2-s": 60.0}
-    assert left_out("davis", tmp_path) == []
+    runs = find_runs(tmp_path)
+    assert left_out("davis", runs) == []
     lacking = "SSv2, Kinetics, Waymo, PT, ScanNet, JHMDB, VIP"
-    assert left_out("average", tmp_path) == [f"dinov2-s was not run on {lacking}: left out"]
+    assert left_out("average", runs) == [f"dinov2-s was not run on {lacking}: left out"]
 
 
 def test_what_is_not_on_the_papers_terms_says_so_and_networks_are_told_apart(tmp_path):
@@ -76,6 +78,15 @@ def test_what_is_not_on_the_papers_terms_says_so_and_networks_are_told_apart(tmp
     write_run(tmp_path, "rvm-s", "davis", 60.0, weights="2" * 64, folder="two")
     found = {m.name: m.remarks for m in measured("davis", tmp_path)}
     assert found == {"rvm-s (11111111)": ("random weights",), "rvm-s (22222222)": ()}
+
+
+def test_two_networks_of_one_model_do_not_make_up_for_one_another(tmp_path):
+    for number, column in enumerate(COLUMNS):
+        write_run(tmp_path, "rvm-s", column.task, 50.0, weights=str(1 + number % 2) * 64)
+    assert measured("average", tmp_path) == []
+    lines = left_out("average", find_runs(tmp_path))
+    assert {line.split(" was ")[0] for line in lines} == {"rvm-s (11111111)", "rvm-s (22222222)"}
+    assert all(len(line.split(", ")) == 4 for line in lines)
 
 
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
