@@ -246,14 +246,6 @@ class Task(abc.ABC, Generic[P]):
         """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""
         return {}
 
-    def save_predictions(self, folder: Path) -> None:
-        """From now on `measure` also writes what it predicts, as files under `folder`; see `SavesPredictions`.
-
-        Raises:
-            UserError: this task has no predictions to write.
-        """
-        raise UserError(f"{self.name} has no predictions that could be saved; leave out --save-predictions")
-
     def lacks_predictions(self, video: Any) -> bool:
         """Whether predictions are to be saved and those of this video are not (all) there yet."""
         return False
@@ -262,7 +254,7 @@ class Task(abc.ABC, Generic[P]):
         """Frames of a video with truth and prediction drawn over them.
 
         Args:
-            folder: where `save_predictions` was told to write, and has written this video's.
+            folder: where `SavesPredictions.save_predictions` was told to write, and has written this video's.
             record: the video's, for what is said of each frame.
             most: frames at most, from the first to the last at equal distances.
 
@@ -291,5 +283,5 @@ class SavesPredictions:
     predictions: Path | None = None
 
     def save_predictions(self, folder: Path) -> None:
-        """See `Task.save_predictions`."""
+        """From now on `measure` also writes what it predicts, as files under `folder`."""
         self.predictions = folder

@@ -56,6 +56,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
 ) -> None:
     """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
+    from rvm_bench.task import SavesPredictions
+
     part = _parse_shard(shard)
     options: dict[str, Any] = dict(parse_option(text) for text in option or [])
     if chunk is not None:
@@ -64,9 +66,10 @@ def run(
     tasks = names(task, task_names())
     failures = Failures()
     asked = functools.partial(find_task, data=data, preset=protocol, overrides=override or [])
-    found_tasks = [found for name in tasks if (found := failures.guard(name, asked, name))]
+    found_tasks: list[Task] = [found for name in tasks if (found := failures.guard(name, asked, name))]
     _configure(found_tasks, cache, workers)
-    saving = _saving(found_tasks) if save_predictions is not None else []
+    if save_predictions is not None:
+        _say_who_saves_nothing(found_tasks)
     known_models = [name for name in models if failures.guard(name, find_model, name)]
     check_weights(known_models, weights)
     results: list[Result] = []
@@ -83,7 +86,7 @@ def run(
                     if dry_run:
                         _say_plan(encoder, one_task, data, out, allow_missing, stand_in=missing is not None)
                     else:
-                        if save_predictions is not None and one_task in saving:
+                        if save_predictions is not None and isinstance(one_task, SavesPredictions):
                             one_task.save_predictions(save_predictions / one_task.name / encoder.card.name)
                         results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
     if len(results) > 1:
@@ -120,8 +123,8 @@ def _configure(tasks: list[Any], cache: str | None, workers: int) -> None:
         task.cache, task.workers = cache, workers
 
 
-def _saving(tasks: list[Any]) -> list[Any]:
-    """The tasks that can write what they predict; says which cannot."""
+def _say_who_saves_nothing(tasks: list[Any]) -> None:
+    """Names the tasks that cannot write what they predict; UserError where none can."""
     from rvm_bench.task import SavesPredictions
 
     others = [task for task in tasks if not isinstance(task, SavesPredictions)]
@@ -129,7 +132,6 @@ def _saving(tasks: list[Any]) -> list[Any]:
         raise UserError(f"{tasks[0].name} has no predictions that could be saved; leave out --save-predictions")
     for task in others:
         typer.echo(f"{task.name}: no predictions to save beside its records", err=True)
-    return [task for task in tasks if task not in others]
 
 
 def _evaluate(

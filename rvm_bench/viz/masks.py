@@ -14,7 +14,7 @@ from rvm_bench.encoder import Encoder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.images import read_labels
 from rvm_bench.registry import find_task
-from rvm_bench.task import Task
+from rvm_bench.task import SavesPredictions, Task
 
 TASK = "davis"
 """The task that can write its masks."""
@@ -46,6 +46,7 @@ def find_sequence(name: str, data: str | Path | None) -> tuple[Task, Any]:
 def propagate(task: Task, encoder: Encoder, video: Any) -> tuple[list[np.ndarray], float]:
     """The predicted masks of all frames, uint8 [H, W] each at native size, and the task's score of this video alone."""
     with tempfile.TemporaryDirectory() as folder:
+        assert isinstance(task, SavesPredictions)
         task.save_predictions(Path(folder))
         with tqdm(total=video.length, desc=encoder.card.name, unit="frame", leave=False, disable=None) as bar:
             record = task.measure(encoder, video, bar.update)
