@@ -27,9 +27,8 @@ def cache_folder() -> Path:
 
 def path_of(released: WeightsFile) -> Path:
     """Where a checkpoint is once it is here: in this package or in the cache."""
-    return (
-        Path(str(files("rvm_bench"))) / released.filename if released.packaged else cache_folder() / released.filename
-    )
+    folder = Path(str(files("rvm_bench"))) if released.packaged else cache_folder()
+    return folder / released.filename
 
 
 def cached_file(card: EncoderCard) -> Path:
