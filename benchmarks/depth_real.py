@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from readouts.scannet import ScanNetTask, demo_protocol
-from rvm_bench.engine import evaluate
-from rvm_bench.registry import load_encoder
+from readouts.tasks.scannet import ScanNetTask, demo_protocol
+from rvm_bench.api.registry import load_encoder
+from rvm_bench.runs.engine import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = (f"{ROOT}/examples/efficientnet_lite0.py:Lite0", "pixels")

@@ -35,9 +35,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.encoders import ClipViT, ImageViT
+from baselines.vit.encoder import ClipViT, ImageViT
 from rvm_bench import load_encoder
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.profiling.memory import MemoryMeter
 
 SIDE_PX = 224

@@ -1,4 +1,4 @@
-"""Label propagation: time and memory of `propagation.knn` against the whole-affinity algorithm, in one run.
+"""Label propagation: time and memory of `propagation.knn.propagator` against the whole-affinity algorithm, in one run.
 
     python benchmarks/propagation.py                       # all four grids: 5 to 8 minutes, 9 GB of free memory
     python benchmarks/propagation.py --grids 30x55x1024    # about one minute, 1.5 GB
@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from propagation.knn import Propagator, normalize
+from propagation.knn.propagator import Propagator, normalize
 
 TOPK, RADIUS, N_CONTEXT, TEMPERATURE = 7, 20, 20, 0.7
 N_LABELS = 5

@@ -38,11 +38,11 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from readouts.attention import AttentionReadout, ReadoutConfig
-from readouts.features import Cache, FeatureStore, FrozenFeatures, encode_clips
-from readouts.integrity import checksum
+from readouts.fitting.features import Cache, FeatureStore, FrozenFeatures, encode_clips
+from readouts.fitting.optim import FitConfig, StackedAdamW
+from readouts.fitting.tensor_files import checksum
+from readouts.heads.attention import AttentionReadout, ReadoutConfig
 from readouts.losses import cross_entropy
-from readouts.recipe import FitConfig, StackedAdamW
 from rvm_bench.rvm.models import RVM_S
 
 FRAMES, SIDE_PX = 16, 224

@@ -25,13 +25,13 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from readouts.datasets.scannet.scans import open_scan
 from readouts.metrics import THRESHOLDS_PX, box_iou, tapvid
-from readouts.scannet_files import open_scan
-from readouts.windows import track_windows
-from rvm_bench.clips import consecutive_clips
-from rvm_bench.drawing import draw_boxes, draw_tracks, strip, write_png
+from readouts.tasks.perception_test import track_windows
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_rgb
+from rvm_bench.media.drawing import draw_boxes, draw_tracks, strip, write_png
+from rvm_bench.media.frame_sampling import consecutive_clips
+from rvm_bench.media.images import read_rgb
 
 LENGTH, STRIDE = 16, 2
 RASTER_PX = 256

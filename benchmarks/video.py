@@ -31,10 +31,10 @@ import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from rvm_bench.clips import random_clip
 from rvm_bench.demo.davis import SEQUENCES, fair_scene
-from rvm_bench.resize import resize, short_side
-from rvm_bench.video import count_frames, read_frames
+from rvm_bench.media.frame_sampling import random_clip
+from rvm_bench.media.resize import resize, short_side
+from rvm_bench.media.video.reader import count_frames, read_frames
 
 LENGTH, FRAMES, STRIDE, SIDE_PX = 250, 16, 2, 224
 RULE = short_side(SIDE_PX)

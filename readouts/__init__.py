@@ -1,4 +1,5 @@
 """Attentive readouts on frozen features: Something-Something v2, Kinetics-700, ScanNet, Perception Test, Waymo.
 
-None of these tasks is in this version; the README's table says what is.
+`heads` are the networks, `losses` and `metrics` what they are fitted by and scored by, `fitting` fits them on frozen
+features, `datasets` reads the official layouts, and `tasks` has one file per task.
 """

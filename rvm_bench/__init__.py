@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rvm_bench.card import EncoderCard, Model
-    from rvm_bench.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
-    from rvm_bench.engine import Result, evaluate
+    from rvm_bench.api.card import EncoderCard, Model
+    from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
+    from rvm_bench.api.registry import load_encoder
+    from rvm_bench.api.task import Protocol, Task
     from rvm_bench.errors import UserError
-    from rvm_bench.registry import load_encoder
-    from rvm_bench.task import Protocol, Task
+    from rvm_bench.runs.engine import Result, evaluate
 
 __all__ = [
     "ClipEncoder",
@@ -34,18 +34,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClipEncoder": "encoder",
-    "Encoder": "encoder",
-    "EncoderCard": "card",
-    "ImageEncoder": "encoder",
-    "Model": "card",
-    "Protocol": "task",
-    "RecurrentEncoder": "encoder",
-    "Result": "engine",
-    "Task": "task",
+    "ClipEncoder": "api.encoder",
+    "Encoder": "api.encoder",
+    "EncoderCard": "api.card",
+    "ImageEncoder": "api.encoder",
+    "Model": "api.card",
+    "Protocol": "api.task",
+    "RecurrentEncoder": "api.encoder",
+    "Result": "runs.engine",
+    "Task": "api.task",
     "UserError": "errors",
-    "evaluate": "engine",
-    "load_encoder": "registry",
+    "evaluate": "runs.engine",
+    "load_encoder": "api.registry",
 }
 
 

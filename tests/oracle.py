@@ -13,12 +13,12 @@ import torch
 
 from propagation.labels import mask_to_heat, pose_to_heat
 from propagation.sequences import MaskedVideo
-from propagation.video import resized
+from propagation.tasks.protocol import resized
 from rvm_bench import Encoder, EncoderCard
+from rvm_bench.api.registry import find_task
+from rvm_bench.api.task import Task
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_labels
-from rvm_bench.registry import find_task
-from rvm_bench.task import Task
+from rvm_bench.media.images import read_labels
 
 PATCH = 16
 STAMP = 4

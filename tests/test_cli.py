@@ -18,8 +18,8 @@ from PIL import Image
 SLOW_PLUGIN = """
 import signal
 import time
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ImageEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder
 from torch.nn.functional import avg_pool2d
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

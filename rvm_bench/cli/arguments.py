@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rvm_bench.card import EncoderCard, Model
+from rvm_bench.api.card import EncoderCard, Model
+from rvm_bench.api.registry import find_model
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model
 
 RunsFolder = Annotated[Path, typer.Option("--runs", "--out", help="Folder of all runs, the --out of `rvm-bench run`.")]
 """Where finished runs are read; a command that writes a file has `--out` for that one."""
@@ -82,7 +82,7 @@ def check_weights(models: list[str], weights: str | None) -> None:
 
 def to_fetch(name: str, weights: str | None) -> EncoderCard | None:
     """The card of a model that needs its released checkpoint while the cache does not hold it; else None."""
-    from rvm_bench.weights import path_of
+    from rvm_bench.fetch.weights import path_of
 
     model = find_model(name)
     if weights is not None or not isinstance(model, Model) or not model.takes_weights:

@@ -27,9 +27,9 @@ def compare(
     most: Annotated[int, typer.Option(min=0, help="How many videos to list, the largest difference first.")] = 10,
 ) -> None:
     """Test two models on the videos of one task: difference, 95 % interval, p-value, where they differ most."""
-    from rvm_bench import comparison_formats
-    from rvm_bench.comparison import compare_runs
-    from rvm_bench.finished import find_run
+    from rvm_bench.runs.finished import find_run
+    from rvm_bench.tables import comparison_formats
+    from rvm_bench.tables.comparison import compare_runs
 
     if task is None:
         for name in (a, b):
@@ -53,7 +53,7 @@ def diff(
     b: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Say which stamps of two runs differ, one line each. Exit code 1 where any does."""
-    from rvm_bench.stamp_diff import stamp_differences
+    from rvm_bench.runs.diff import stamp_differences
 
     found = stamp_differences(a, b)
     for difference in found:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rvm_bench.api.registry import find_task, task_names
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_task, task_names
 
 if TYPE_CHECKING:
-    from rvm_bench.task import Task
+    from rvm_bench.api.task import Task
 
 app = typer.Typer(help="Data sets: procedural copies, downloads, and checks of real ones.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def demo(
     task: Annotated[str, typer.Option(help="Names, or all; commas between.")] = "all",
 ) -> None:
     """Write procedural data in the official layouts, with exact truth."""
-    from rvm_bench.data import write_demo
+    from rvm_bench.fetch.locate import write_demo
 
     for name in task_names() if task == "all" else task.split(","):
         typer.echo(f"{name}: {write_demo(find_task(name.strip()), out)}")
@@ -36,7 +36,7 @@ def prepare(
     accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Agree to the terms of the data.")] = False,
 ) -> None:
     """Download a task's data from its public source, unpack and check it. Resumes; overwrites nothing."""
-    from rvm_bench.prepare import prepare, source_of
+    from rvm_bench.fetch.datasets import prepare, source_of
 
     found = find_task(task)
     source, folder = source_of(found), out.expanduser() / found.folder
@@ -56,7 +56,7 @@ def check(
     data: Annotated[str | None, typer.Option(help="The data folder, or demo. [default: $RVM_BENCH_DATA]")] = None,
 ) -> None:
     """Verify a copy of a task's data: read every file, compare with the official counts. Exit code 1 if not whole."""
-    from rvm_bench.data import data_folder
+    from rvm_bench.fetch.locate import data_folder
 
     found = find_task(task)
     _report(found, data_folder(found, data))

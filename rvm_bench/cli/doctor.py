@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, load_encoder, model_names
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model, load_encoder, model_names
 
 
 def doctor(
@@ -90,7 +90,7 @@ def _examine(name: str, weights: str | None, options: dict[str, Any], budget_s: 
 
 def _weights_for(name: str, weights: str | None) -> tuple[str | None, str]:
     """What to give `load_encoder` as weights so that nothing is downloaded, and a line that says so."""
-    from rvm_bench.weights import path_of
+    from rvm_bench.fetch.weights import path_of
 
     found = find_model(name)
     if not isinstance(found, Model):

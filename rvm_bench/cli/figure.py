@@ -29,7 +29,7 @@ def pareto(
     from rvm_bench.figures.canvas import check_figure
     from rvm_bench.figures.pareto import gflop_of, pareto_figure
     from rvm_bench.figures.scores import left_out, models_of, published
-    from rvm_bench.finished import find_runs
+    from rvm_bench.runs.finished import find_runs
 
     check_figure(out)
     if paper and runs is not None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model
 from rvm_bench.cli.arguments import check_weights, names, parse_option
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model
 
 if TYPE_CHECKING:
     from rvm_bench.profiling.growth import Curve
@@ -133,7 +133,7 @@ def _line(point: "Point") -> str:
 def _print_growth(curves: "list[Curve]") -> None:
     """A line for every curve: how time and memory grow, and what its longest video cost."""
     from rvm_bench.profiling.points import described
-    from rvm_bench.tables import aligned
+    from rvm_bench.tables.run_list import aligned
 
     rows = [
         ["model", "way", "frames", "time", "CPU time", "memory", "ms/frame", "CPU ms", "peak MB", "GFLOP/frame", "ends"]

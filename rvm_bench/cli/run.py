@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rvm_bench.card import EncoderCard, Model
+from rvm_bench.api.card import EncoderCard, Model
+from rvm_bench.api.registry import find_model, find_task, load_encoder, model_names, task_names
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.registry import find_model, find_task, load_encoder, model_names, task_names
 
 if TYPE_CHECKING:
-    from rvm_bench.encoder import Encoder
-    from rvm_bench.engine import Result
-    from rvm_bench.task import Task
+    from rvm_bench.api.encoder import Encoder
+    from rvm_bench.api.task import Task
+    from rvm_bench.runs.engine import Result
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
 ) -> None:
     """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
-    from rvm_bench.task import SavesPredictions
+    from rvm_bench.api.task import SavesPredictions
 
     part = _parse_shard(shard)
     options: dict[str, Any] = dict(parse_option(text) for text in option or [])
@@ -106,7 +106,7 @@ def merge(
 
     The last `rvm-bench run` with the same options then only scores them.
     """
-    from rvm_bench.store import gather
+    from rvm_bench.runs.store import gather
 
     path, count = gather(runs, out)
     typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
@@ -125,7 +125,7 @@ def _configure(tasks: list[Any], cache: str | None, workers: int) -> None:
 
 def _say_who_saves_nothing(tasks: list[Any]) -> None:
     """Names the tasks that cannot write what they predict; UserError where none can."""
-    from rvm_bench.task import SavesPredictions
+    from rvm_bench.api.task import SavesPredictions
 
     others = [task for task in tasks if not isinstance(task, SavesPredictions)]
     if others and len(others) == len(tasks):
@@ -137,7 +137,7 @@ def _say_who_saves_nothing(tasks: list[Any]) -> None:
 def _evaluate(
     encoder: "Encoder", task: "Task", data: str | None, out: Path, shard: tuple[int, int], allow_missing: bool
 ) -> "Result":
-    from rvm_bench.engine import evaluate
+    from rvm_bench.runs.engine import evaluate
 
     result = evaluate(encoder, task, data=data, out=out, shard=shard, allow_missing=allow_missing)
     if result.remaining:
@@ -159,9 +159,9 @@ def _say_plan(
     encoder: "Encoder", task: "Task", data: str | None, out: Path, allow_missing: bool, *, stand_in: bool
 ) -> None:
     """Prints what would run; `stand_in` says that random weights were timed in place of those still to be fetched."""
-    from rvm_bench.data import data_folder
-    from rvm_bench.fingerprint import describe_run
-    from rvm_bench.store import RunFolder
+    from rvm_bench.fetch.locate import data_folder
+    from rvm_bench.runs.fingerprint import describe_run
+    from rvm_bench.runs.store import RunFolder
 
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
     run = RunFolder(out, describe_run(encoder.at(task.tap), task, dataset), create=False)
@@ -177,7 +177,7 @@ def _say_plan(
 
 
 def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
-    from rvm_bench.weights import fetch, released_file
+    from rvm_bench.fetch.weights import fetch, released_file
 
     released = released_file(card)
     size = f"{released.size_bytes / 1e6:.0f} MB " if released.size_bytes else ""
@@ -189,7 +189,7 @@ def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
 
 def _runnable(weights: str | None) -> list[str]:
     """What `--model all` stands for: every model whose weights can be fetched, are here, or are given."""
-    from rvm_bench.weights import path_of
+    from rvm_bench.fetch.weights import path_of
 
     runnable = []
     for name in model_names():

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, find_task, model_names, task_names
 from rvm_bench.cli.arguments import RunsFolder
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.registry import find_model, find_task, model_names, task_names
 
 if TYPE_CHECKING:
-    from rvm_bench.score_table import ScoreTable
+    from rvm_bench.tables.score_table import ScoreTable
 
 
 class Format(StrEnum):
@@ -53,10 +53,10 @@ def table(
 
 
 def _score_table(runs: Path, *, paper: bool, diff: bool, reference: Reference | None) -> "ScoreTable":
-    from rvm_bench.columns import COLUMNS
-    from rvm_bench.finished import find_runs
-    from rvm_bench.paper_table import paper_table, with_published
-    from rvm_bench.run_table import table_of_runs
+    from rvm_bench.runs.finished import find_runs
+    from rvm_bench.tables.columns import COLUMNS
+    from rvm_bench.tables.paper_table import paper_table, with_published
+    from rvm_bench.tables.run_table import table_of_runs
 
     if paper:
         return paper_table()
@@ -72,7 +72,7 @@ def _score_table(runs: Path, *, paper: bool, diff: bool, reference: Reference | 
 
 
 def _rendered(found: "ScoreTable", form: Format) -> str:
-    from rvm_bench import score_formats
+    from rvm_bench.tables import formats as score_formats
 
     if form is Format.text:
         return score_formats.as_text(found, bold=sys.stdout.isatty())
@@ -84,13 +84,13 @@ def _rendered(found: "ScoreTable", form: Format) -> str:
 
 
 def _print_finished(runs: Path, form: Format) -> None:
-    from rvm_bench.finished import result_files
+    from rvm_bench.runs.finished import result_files
 
     print_runs(result_files(runs), form)
 
 
 def print_runs(files: list[Path], form: Format = Format.text) -> None:
-    from rvm_bench.tables import as_csv, as_markdown, as_text, run_rows
+    from rvm_bench.tables.run_list import as_csv, as_markdown, as_text, run_rows
 
     if form is Format.tex:
         raise UserError("the list of runs has no LaTeX; give --format text, md or csv, or leave out --list")
@@ -100,7 +100,7 @@ def print_runs(files: list[Path], form: Format = Format.text) -> None:
 
 def ls(kind: Annotated[str, typer.Argument(help="models or tasks.")]) -> None:
     """List models or tasks."""
-    from rvm_bench.tables import aligned
+    from rvm_bench.tables.run_list import aligned
 
     if kind == "models":
         rows = [["name", "params (M)", "patch", "weights", "licence", "note"]]

@@ -41,8 +41,8 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
     """Pre-train an RVM. Interrupted, the same command goes on where it stopped; `torchrun` makes it use many GPUs."""
+    from rvm_bench.api.overrides import override as overridden
     from rvm_bench.errors import UserError
-    from rvm_bench.overrides import override as overridden
     from rvm_bench.rvm.train.recipes import RECIPES, find_recipe
 
     if recipe == "ls":

@@ -17,9 +17,9 @@ def verify(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; leave the file as it is.")] = False,
 ) -> None:
     """Fill the ledger of expected numbers from finished runs. Exit code 1 where a number is off."""
-    from rvm_bench.finished import find_runs
-    from rvm_bench.ledger import NOT_RUN, OFF, fill, ledger_files, read_ledger, summary, write_ledger
-    from rvm_bench.tables import aligned
+    from rvm_bench.runs.finished import find_runs
+    from rvm_bench.tables.ledger import NOT_RUN, OFF, fill, ledger_files, read_ledger, summary, write_ledger
+    from rvm_bench.tables.run_list import aligned
 
     source, target = ledger_files(runs, ledger)
     before = read_ledger(source)

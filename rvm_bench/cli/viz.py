@@ -129,7 +129,7 @@ def propagation(
     height: o.Height = None,
 ) -> None:
     """The masks of the first frame carried through the video, beside the true ones."""
-    from rvm_bench.images import read_labels
+    from rvm_bench.media.images import read_labels
     from rvm_bench.viz.compare import caption_of
     from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice, read_images
@@ -236,7 +236,7 @@ def _say_written(out: Path) -> None:
 
 def _print_iou(found: list["Clustering"], results: list["Separation"]) -> None:
     """A line for some of the frames, the mean, and the floors and the ceiling beside it."""
-    from rvm_bench.tables import aligned
+    from rvm_bench.tables.run_list import aligned
     from rvm_bench.viz.panels import spread
     from rvm_bench.viz.separation import SETTLED, settled
 
@@ -256,7 +256,7 @@ def _print_iou(found: list["Clustering"], results: list["Separation"]) -> None:
 
 def _write_iou(file: Path, found: list["Clustering"], results: list["Separation"]) -> None:
     """A row for every model and frame, with all digits."""
-    from rvm_bench.tables import as_csv
+    from rvm_bench.tables.run_list import as_csv
 
     rows = [
         {

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, load_encoder
 from rvm_bench.cli.arguments import check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model, load_encoder
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from rvm_bench.encoder import Encoder
+    from rvm_bench.api.encoder import Encoder
     from rvm_bench.viz.footage import Choice
 
 NOISE_SQUARE = "noise-square"
@@ -66,7 +66,7 @@ class Models:
 
     def load(self, name: str) -> "Encoder":
         """One of them; its released checkpoint is fetched if need be."""
-        from rvm_bench.weights import fetch
+        from rvm_bench.fetch.weights import fetch
 
         given = self.weights[name]
         if card := to_fetch(name, given):

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from rvm_bench.card import EncoderCard, Model
+from rvm_bench.api.card import EncoderCard, Model
+from rvm_bench.api.registry import find_model
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model
 
 app = typer.Typer(help="Released checkpoints.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="A name that `ls mode
 @app.command("fetch")
 def fetch(name: Name) -> None:
     """Download a model's checkpoint into the cache; resumes, and verifies size and hash."""
-    from rvm_bench import weights
+    from rvm_bench.fetch import weights
 
     card = _card(name)
     released = weights.released_file(card)
@@ -28,7 +28,7 @@ def fetch(name: Name) -> None:
 @app.command("info")
 def info(name: Name) -> None:
     """Print source, licence, size and hash of a model's checkpoint, and where it is."""
-    from rvm_bench import weights
+    from rvm_bench.fetch import weights
 
     facts = {key: value for key, value in weights.info(_card(name)).items() if value}
     width = max(map(len, facts))

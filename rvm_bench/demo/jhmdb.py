@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rvm_bench.demo.layout import SceneConfig, make_scene
-from rvm_bench.demo.scene import Scene
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.layout import SceneConfig, make_scene
+from rvm_bench.procedural.scene import Scene
 
 HEIGHT_PX, WIDTH_PX = 240, 320
 

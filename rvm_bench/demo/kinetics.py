@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rvm_bench.demo.encode import write_video
-from rvm_bench.demo.layout import SceneConfig, make_scene
-from rvm_bench.demo.scene import Scene
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
+from rvm_bench.procedural.layout import SceneConfig, make_scene
+from rvm_bench.procedural.scene import Scene
 
 SIZES_HW = ((96, 128), (96, 168), (108, 144), (128, 96), (112, 112))
 RATES = (Fraction(25), Fraction(30), Fraction(30000, 1001), Fraction(24))

@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from rvm_bench.demo.view import UPRIGHT
-from rvm_bench.demo.world import FOCAL, World, make_world
 from rvm_bench.errors import UserError
-from rvm_bench.examples import encode_example
-from rvm_bench.tfrecord import write_records
+from rvm_bench.formats.tf_example import encode_example
+from rvm_bench.formats.tfrecord import write_records
+from rvm_bench.procedural.view import UPRIGHT
+from rvm_bench.procedural.world import FOCAL, World, make_world
 
 SIDE_PX = 96
 FRAMES = 24

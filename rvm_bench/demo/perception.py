@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.demo.encode import write_video
-from rvm_bench.demo.tracks import Tracks
-from rvm_bench.demo.world import World, make_world
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
+from rvm_bench.procedural.tracks import Tracks
+from rvm_bench.procedural.world import World, make_world
 
 SIZES_HW = ((96, 112), (112, 96), (96, 96))
 FPS = Fraction(30)

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rvm_bench.demo.room import Room, make_room
 from rvm_bench.demo.sens import write_sens
-from rvm_bench.demo.view import UPRIGHT, Camera
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.room import Room, make_room
+from rvm_bench.procedural.view import UPRIGHT, Camera
 
 COLOUR_HW = 120, 160
 DEPTH_HW = 96, 128

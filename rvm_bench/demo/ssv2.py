@@ -29,9 +29,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rvm_bench.demo.encode import write_video
-from rvm_bench.demo.layout import SceneConfig, make_scene
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
+from rvm_bench.procedural.layout import SceneConfig, make_scene
 
 HEIGHT_PX = 96
 WIDTHS_PX = (104, 112, 120, 128)

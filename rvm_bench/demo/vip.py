@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from rvm_bench.demo.davis import fair_scene
-from rvm_bench.demo.figures import PART_NAMES
-from rvm_bench.demo.layout import SceneConfig
 from rvm_bench.errors import UserError
-from rvm_bench.images import write_labels
+from rvm_bench.media.images import write_labels
+from rvm_bench.procedural.figures import PART_NAMES
+from rvm_bench.procedural.layout import SceneConfig
 
 HEIGHT_PX, WIDTH_PX = 480, 854
 JPEG_QUALITY = 92

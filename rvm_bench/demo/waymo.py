@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from rvm_bench.demo.render import Frame
-from rvm_bench.demo.road import draw_road
-from rvm_bench.demo.scene import Scene
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.render import Frame
+from rvm_bench.procedural.road import draw_road
+from rvm_bench.procedural.scene import Scene
 
 if TYPE_CHECKING:
     from pyarrow import Schema

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.doctor import stimuli
 from rvm_bench.doctor.subject import GRIDS, SMALL_GRID, WORK, Subject, difference, spread, told
 from rvm_bench.doctor.verdict import Verdict, fail, note, ok, said
-from rvm_bench.encoder import Encoder
 
 ACTIVE_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU)
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.doctor import alignment, contract, facts, repeats
 from rvm_bench.doctor.subject import Subject
 from rvm_bench.doctor.verdict import Verdict, fail, not_done, said
-from rvm_bench.encoder import Encoder
 
 BUDGET_S = 60.0
 

@@ -12,7 +12,7 @@ from rvm_bench.doctor import stimuli
 from rvm_bench.doctor.contract import held_parameters
 from rvm_bench.doctor.subject import LEAK, SMALL_GRID, Subject, difference
 from rvm_bench.doctor.verdict import Verdict, fail, note, ok
-from rvm_bench.stamp import peak_memory_mb
+from rvm_bench.runs.stamp import peak_memory_mb
 
 COUNT_TOLERANCE = 0.03
 """Share by which the parameters held may differ from the card's number before it is worth a note."""

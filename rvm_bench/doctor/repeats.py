@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rvm_bench.api.encoder import RecurrentEncoder
 from rvm_bench.doctor import stimuli
 from rvm_bench.doctor.subject import LEAK, Subject, difference, told
 from rvm_bench.doctor.verdict import Verdict, fail, not_done, ok, said
-from rvm_bench.encoder import RecurrentEncoder
 
 
 def repeatable(subject: Subject) -> Verdict:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rvm_bench.card import EncoderCard
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 from rvm_bench.doctor import stimuli
 from rvm_bench.doctor.verdict import Broken
-from rvm_bench.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 
 GRIDS = ((6, 8), (4, 6), (3, 5))
 """Patches of a stimulus, the largest that fits the budget. Never square: a square hides a transposed grid."""

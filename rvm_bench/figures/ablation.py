@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rvm_bench.figures.canvas import BEHIND_TEXT, Drawing, draw_line, draw_mark, new_figure, say_below
 from rvm_bench.figures.looks import look_of
-from rvm_bench.published import published_ablation
+from rvm_bench.tables.published import published_ablation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

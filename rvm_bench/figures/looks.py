@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from rvm_bench.drawing import colour_of
+from rvm_bench.media.drawing import colour_of
 
 INK = "#000000"
 """Okabe and Ito's black, for floors: what any model must beat."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rvm_bench.columns import COLUMNS, Column, share
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.finished import FinishedRun, chosen_runs, find_runs, refuse_mixed_versions
-from rvm_bench.paper_table import published_best
-from rvm_bench.published import TITLES, published_table
+from rvm_bench.runs.finished import FinishedRun, chosen_runs, find_runs, refuse_mixed_versions
+from rvm_bench.tables.columns import COLUMNS, Column, share
+from rvm_bench.tables.paper_table import published_best
+from rvm_bench.tables.published import TITLES, published_table
 
 GROUPS: dict[str, tuple[Column, ...]] = {
     "average": COLUMNS,

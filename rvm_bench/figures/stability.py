@@ -10,7 +10,7 @@ import numpy as np
 from rvm_bench.errors import UserError
 from rvm_bench.figures.canvas import Drawing, draw_line, new_figure, say_below
 from rvm_bench.figures.looks import looks_of
-from rvm_bench.finished import FinishedRun, read_run
+from rvm_bench.runs.finished import FinishedRun, read_run
 
 TASK = "davis-stability"
 DODGE = 0.6

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.profiling.ways import STREAM, consume, period_of, prepared
 
 

@@ -9,7 +9,7 @@ from rvm_bench.profiling.limits import Limits
 from rvm_bench.profiling.points import STREAM
 
 if TYPE_CHECKING:
-    from rvm_bench.encoder import Encoder
+    from rvm_bench.api.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Subject:
         """The encoder, in a process that uses so many threads from here on."""
         import torch
 
-        from rvm_bench.registry import load_encoder
+        from rvm_bench.api.registry import load_encoder
 
         if self.threads:
             torch.set_num_threads(self.threads)

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from rvm_bench.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
+from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.profiling.points import AT_ONCE, STREAM
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.profiling.flops import NotCounted, count_flops
 from rvm_bench.profiling.limits import Limits, enforced
@@ -24,7 +24,7 @@ from rvm_bench.profiling.memory import MemoryMeter, available_mb
 from rvm_bench.profiling.points import STREAM
 from rvm_bench.profiling.request import Request
 from rvm_bench.profiling.ways import consume, kind_of, period_of, prepared, ways_of
-from rvm_bench.stamp import environment
+from rvm_bench.runs.stamp import environment
 
 MEMORY_SHARE = 0.8
 """Of the memory that is free when a measurement starts, where no limit is set: no machine should start to swap."""

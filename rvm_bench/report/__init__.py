@@ -10,6 +10,6 @@
     sprites             frames as one picture that a slider moves through, and their budget of bytes
     page                all of it as HTML: `page.html.j2`, `style.css`, `script.js`
 
-Statistics are `rvm_bench.comparison`'s and `rvm_bench.run_table`'s; nothing is computed twice. `docs/report.md` has the
-command.
+Statistics are `rvm_bench.tables.comparison`'s and `rvm_bench.tables.run_table`'s; nothing is computed twice.
+`docs/report.md` has the command.
 """

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rvm_bench.card import Model
-from rvm_bench.comparison import FIT, records_of, task_of
-from rvm_bench.data import DEMO, data_folder
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.card import Model
+from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.registry import find_model, load_encoder
+from rvm_bench.api.task import Dataset, Record, SavesPredictions, Task
 from rvm_bench.errors import UserError
-from rvm_bench.finished import FinishedRun
-from rvm_bench.registry import find_model, load_encoder
-from rvm_bench.task import Dataset, Record, SavesPredictions, Task
+from rvm_bench.fetch.locate import DEMO, data_folder
+from rvm_bench.runs.finished import FinishedRun
+from rvm_bench.tables.comparison import FIT, records_of, task_of
 
 
 @dataclass(kw_only=True)

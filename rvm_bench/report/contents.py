@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvm_bench.columns import COLUMNS
 from rvm_bench.errors import unknown_name
-from rvm_bench.finished import FinishedRun, chosen_runs, find_runs, refuse_mixed_versions
-from rvm_bench.run_table import network_names
+from rvm_bench.runs.finished import FinishedRun, chosen_runs, find_runs, refuse_mixed_versions
+from rvm_bench.tables.columns import COLUMNS
+from rvm_bench.tables.run_table import network_names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvm_bench.errors import UserError
-from rvm_bench.finished import FinishedRun
 from rvm_bench.report.again import Again, run_again
+from rvm_bench.runs.finished import FinishedRun
 
 
 @dataclass(kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rvm_bench.comparison import Comparison, compare_runs, records_of, task_of, video_score
 from rvm_bench.errors import UserError
-from rvm_bench.finished import FinishedRun
 from rvm_bench.report.contents import Contents
+from rvm_bench.runs.finished import FinishedRun
+from rvm_bench.tables.comparison import Comparison, compare_runs, records_of, task_of, video_score
 
 MOST_POINTS = 2000
 """Videos of a task that the page holds one by one; of more, every so-manieth. Comparisons always take all of them."""

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from rvm_bench.columns import AVERAGE_DIGITS, COLUMNS
-from rvm_bench.finished import FLAGS
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.stamps import stamp_id
-from rvm_bench.run_table import Reference, table_of_runs
-from rvm_bench.score_table import Row, Section
+from rvm_bench.runs.finished import FLAGS
+from rvm_bench.tables.columns import AVERAGE_DIGITS, COLUMNS
+from rvm_bench.tables.run_table import Reference, table_of_runs
+from rvm_bench.tables.score_table import Row, Section
 
 
 @dataclass(frozen=True, kw_only=True)

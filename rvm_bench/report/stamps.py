@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rvm_bench.finished import FLAGS, FinishedRun
+from rvm_bench.runs.finished import FLAGS, FinishedRun
 
 
 @dataclass(frozen=True, kw_only=True)

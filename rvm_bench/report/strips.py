@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.task import Dataset
 from rvm_bench.errors import UserError
 from rvm_bench.report.again import model_of
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.pictures import Sources
 from rvm_bench.report.sprites import Player, sprite
-from rvm_bench.task import Dataset
 from rvm_bench.viz.compare import pca_panels
 from rvm_bench.viz.footage import Choice, read_images
 from rvm_bench.viz.panels import spread

@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError
-from rvm_bench.finished import FinishedRun
 from rvm_bench.report.again import worst_videos
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.pictures import Sources
 from rvm_bench.report.scatter import VideoScores, video_scores
 from rvm_bench.report.sprites import Player, sprite
+from rvm_bench.runs.finished import FinishedRun
 
 
 def worst_players(

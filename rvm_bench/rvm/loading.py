@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.card import EncoderCard
+from rvm_bench.api.card import EncoderCard
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.checkpoint import RVMConfig

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rvm_bench.card import EncoderCard, Model, WeightsFile
+from rvm_bench.api.card import EncoderCard, Model, WeightsFile
 from rvm_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from rvm_bench.encoder import RecurrentEncoder
+    from rvm_bench.api.encoder import RecurrentEncoder
 
 BUILDER = "rvm_bench.rvm.models:build"
 BACKENDS = ("torch", "jax")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rvm_bench.drawing import PALETTE
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.media.drawing import PALETTE
 from rvm_bench.viz.clusters import kmeans, normalized, relabelling
 from rvm_bench.viz.maps import feature_maps, on_lattice, to_pixels
 from rvm_bench.viz.panels import Panel

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rvm_bench.drawing import write_png
 from rvm_bench.errors import UserError
+from rvm_bench.media.drawing import write_png
 from rvm_bench.viz.panels import Panel, sheet, side_by_side, spread
 
 SUFFIXES = (".mp4", ".gif", ".png")
@@ -57,7 +57,7 @@ def write_panels(
         if suffix == ".gif":
             _write_gif(unfinished, frames, fps)
         else:
-            from rvm_bench.demo.encode import write_video
+            from rvm_bench.media.video.writer import write_video
 
             write_video(unfinished, frames, fps=Fraction(fps).limit_denominator(1000))
         unfinished.replace(file)

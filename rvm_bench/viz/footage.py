@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_rgb
-from rvm_bench.resize import SizeRule, resize, short_side
+from rvm_bench.media.images import read_rgb
+from rvm_bench.media.resize import SizeRule, resize, short_side
 
 IMAGE_SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".webp"])
 PATCH_PX = 16
@@ -61,7 +61,7 @@ def read_footage(place: Path, choice: Choice) -> np.ndarray:
     """
     if place.is_dir():
         return read_images(folder_images(place), choice, str(place))
-    from rvm_bench.video import count_frames, read_frames
+    from rvm_bench.media.video.reader import count_frames, read_frames
 
     numbers = choice.numbers(count_frames(place), str(place))
     return read_frames(place, numbers, resize=choice.rule, threads=0)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rvm_bench.data import data_folder
-from rvm_bench.drawing import PALETTE
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.registry import find_task
+from rvm_bench.api.task import SavesPredictions, Task
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.images import read_labels
-from rvm_bench.registry import find_task
-from rvm_bench.task import SavesPredictions, Task
+from rvm_bench.fetch.locate import data_folder
+from rvm_bench.media.drawing import PALETTE
+from rvm_bench.media.images import read_labels
 
 TASK = "davis"
 """The task that can write its masks."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import rvm_bench.rvm
-from rvm_bench.encoder import Encoder
+from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
 
 SOURCES = 4

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rvm_bench.api.registry import find_model
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from baselines import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
-from baselines.vit import ViT
-from rvm_bench.card import Model
+from baselines.vit.model import ViT
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, model_names
 from rvm_bench.errors import UserError
-from rvm_bench.published import published_row
-from rvm_bench.registry import find_model, model_names
-from rvm_bench.weights import cached_file
+from rvm_bench.fetch.weights import cached_file
+from rvm_bench.tables.published import published_row
 
 FAMILIES = {module.FAMILY.name: module.FAMILY for module in (dinov2, dino, mae, videomae, videomaev2, vjepa, fourds)}
 MEMBERS = {name: family for family in FAMILIES.values() for name in family.sizes}

@@ -20,8 +20,8 @@ from official_files import (
 )
 from safetensors.torch import save_file
 
-from baselines import dinov2
-from baselines.naming import NAMINGS
+from baselines.families import dinov2
+from baselines.vit.naming import NAMINGS
 from rvm_bench import load_encoder
 from rvm_bench.errors import UserError
 

@@ -23,8 +23,8 @@ from official_files import (
 )
 from safetensors.torch import save_file
 
-from baselines import videomaev2
-from baselines.family import size
+from baselines.families import videomaev2
+from baselines.vit.config import size
 from rvm_bench import load_encoder
 from rvm_bench.errors import UserError
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from official_files import MODELS, golden, is_ignored, parameters
 
-from baselines import fourds
-from baselines.family import ViTConfig
-from baselines.vit import Attention
+from baselines.families import fourds
+from baselines.vit.config import ViTConfig
+from baselines.vit.model import Attention
 from rvm_bench import load_encoder
-from rvm_bench.encoder import resize_time
+from rvm_bench.api.encoder import resize_time
 from rvm_bench.errors import UserError
 
 TOLERANCE = 2e-5  # the promise is 1e-4; what was measured is 7e-6

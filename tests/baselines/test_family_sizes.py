@@ -6,11 +6,11 @@ import torch
 from official_files import parameters, write
 
 from baselines import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
-from baselines.family import size
-from baselines.vit import ViT
+from baselines.vit.config import size
+from baselines.vit.model import ViT
 from rvm_bench import load_encoder
+from rvm_bench.api.registry import find_model
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model
 
 FAMILIES = [module.FAMILY for module in (dinov2, dino, mae, videomae, videomaev2, vjepa, fourds)]
 

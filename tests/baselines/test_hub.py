@@ -13,8 +13,8 @@ from layouts import the_run
 
 import rvm_bench
 from rvm_bench.errors import UserError
-from rvm_bench.positions import sinusoid_table
-from rvm_bench.store import read_json
+from rvm_bench.nn.positions import sinusoid_table
+from rvm_bench.runs.store import read_json
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `hub`")
 
@@ -191,7 +191,7 @@ def test_videomae_takes_a_video_of_any_length_and_says_where_a_norm_is_missing(t
 
 
 def test_vjepa2_at_its_own_size_is_transformers_own_and_elsewhere_counts_rows_by_the_frame(tmp_path):
-    from baselines.hub_encoders import _RotaryGrid
+    from baselines.hub.hf_encoders import _RotaryGrid
 
     model = made("VJEPA2", **VJEPA2)
     encoder = load(saved(model, tmp_path / "vjepa2"))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvm_bench.clips import consecutive_clips, linspaced_clips, middle_clip, random_clip
 from rvm_bench.errors import UserError
+from rvm_bench.media.frame_sampling import consecutive_clips, linspaced_clips, middle_clip, random_clip
 
 SIZES = {"length": st.integers(1, 400), "frames": st.integers(1, 32), "stride": st.integers(1, 5)}
 

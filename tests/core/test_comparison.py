@@ -7,14 +7,14 @@ import json
 import pytest
 from runs_on_disk import write_run
 
-from propagation.davis import DavisProtocol
-from propagation.jhmdb import JhmdbTask
-from readouts.scannet import ScanNetTask
-from rvm_bench.comparison import compare_runs, seed_spread, task_of
+from propagation.tasks.davis import DavisProtocol
+from propagation.tasks.jhmdb import JhmdbTask
+from readouts.tasks.scannet import ScanNetTask
+from rvm_bench.api.registry import find_task
 from rvm_bench.errors import UserError
-from rvm_bench.finished import read_run
-from rvm_bench.registry import find_task
-from rvm_bench.stamp_diff import stamp_differences
+from rvm_bench.runs.diff import stamp_differences
+from rvm_bench.runs.finished import read_run
+from rvm_bench.tables.comparison import compare_runs, seed_spread, task_of
 
 PROTOCOL = json.loads(json.dumps(DavisProtocol().to_dict()))
 HARD = {"swan": 0.9, "dog": 0.7, "bike": 0.4, "car": 0.6, "goat": 0.5, "train": 0.8}

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from rvm_bench.card import EncoderCard
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 from rvm_bench.doctor import Level, examine
 from rvm_bench.doctor.examine import CHECKS
-from rvm_bench.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 
 P, D = 4, 12
 
@@ -557,8 +557,8 @@ def test_networks_held_where_the_encoder_does_not_look_are_noted():
 
 PLUGIN = """
 import torch
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ClipEncoder, ImageEncoder, RecurrentEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ClipEncoder, ImageEncoder, RecurrentEncoder
 from torch.nn.functional import avg_pool2d
 
 def pooled(frames):

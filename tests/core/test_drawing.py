@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rvm_bench.drawing import (
+from rvm_bench.media.drawing import (
     PALETTE,
     colour_of,
     draw_boxes,

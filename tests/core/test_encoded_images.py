@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rvm_bench.encoded_images import decode_image, image_header
 from rvm_bench.errors import UserError
+from rvm_bench.media.encoded_images import decode_image, image_header
 
 RNG = np.random.default_rng(0)
 PIXELS = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ClipEncoder, ImageEncoder, RecurrentEncoder, resize_time
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ClipEncoder, ImageEncoder, RecurrentEncoder, resize_time
 from rvm_bench.errors import UserError
 from rvm_bench.rvm.models import RVM_TINY
 

@@ -6,9 +6,9 @@ import json
 import pytest
 from toys import Ones, ToyProtocol, ToyTask
 
-from rvm_bench.engine import evaluate
 from rvm_bench.errors import UserError
-from rvm_bench.fingerprint import describe_run, fingerprint
+from rvm_bench.runs.engine import evaluate
+from rvm_bench.runs.fingerprint import describe_run, fingerprint
 
 
 @pytest.fixture

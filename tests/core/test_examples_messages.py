@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tensorboard.compat.proto import tensor_pb2
 
 from rvm_bench.errors import UserError
-from rvm_bench.examples import (
+from rvm_bench.formats.protobuf import text
+from rvm_bench.formats.tf_example import (
     decode_example,
     decode_sequence_example,
     encode_example,
@@ -17,7 +18,6 @@ from rvm_bench.examples import (
     tensor_from_proto,
     tensor_to_proto,
 )
-from rvm_bench.messages import text
 
 FEATURES = {
     "images": [b"one", b"\xff\x00"],

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from rvm_bench.errors import UserError
-from rvm_bench.images import FrameFiles, read_labels, read_rgb, resize_lanczos
+from rvm_bench.media.images import FrameFiles, read_labels, read_rgb, resize_lanczos
 
 
 @pytest.fixture

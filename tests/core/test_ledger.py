@@ -7,15 +7,15 @@ import json
 import pytest
 from runs_on_disk import write_run
 
-from propagation.davis import DavisProtocol
-from rvm_bench import ledger
-from rvm_bench.card import Model
-from rvm_bench.columns import COLUMNS
+from propagation.tasks.davis import DavisProtocol
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, find_task, model_names
 from rvm_bench.errors import UserError
-from rvm_bench.finished import read_run
-from rvm_bench.ledger import CHECKOUT, NOT_RUN, OFF, REPRODUCED, Entry, fill, read_ledger, why_not, write_ledger
-from rvm_bench.published import published_elsewhere, published_row
-from rvm_bench.registry import find_model, find_task, model_names
+from rvm_bench.runs.finished import read_run
+from rvm_bench.tables import ledger
+from rvm_bench.tables.columns import COLUMNS
+from rvm_bench.tables.ledger import CHECKOUT, NOT_RUN, OFF, REPRODUCED, Entry, fill, read_ledger, why_not, write_ledger
+from rvm_bench.tables.published import published_elsewhere, published_row
 
 PROTOCOL = json.loads(json.dumps(DavisProtocol().to_dict()))
 ENTRY = Entry(model="rvm-l", task="davis", expected="66.0", tolerance="0.5", source="Table 1", weights="weights.npz")

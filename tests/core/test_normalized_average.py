@@ -2,10 +2,10 @@
 
 import pytest
 
-from rvm_bench.columns import COLUMNS, best_scores, normalized_average
-from rvm_bench.paper_table import edge_distance, paper_table, published_best, recomputed_averages
-from rvm_bench.published import published_ablation, published_elsewhere, published_row, published_table
-from rvm_bench.registry import find_task, model_names
+from rvm_bench.api.registry import find_task, model_names
+from rvm_bench.tables.columns import COLUMNS, best_scores, normalized_average
+from rvm_bench.tables.paper_table import edge_distance, paper_table, published_best, recomputed_averages
+from rvm_bench.tables.published import published_ablation, published_elsewhere, published_row, published_table
 
 TASKS = [column.task for column in COLUMNS]
 

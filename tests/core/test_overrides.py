@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
+from rvm_bench.api.overrides import check_choices, off_protocol, override
+from rvm_bench.api.task import Protocol, constant
 from rvm_bench.errors import UserError
-from rvm_bench.overrides import check_choices, off_protocol, override
-from rvm_bench.task import Protocol, constant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from propagation.vip import VipTask
+from propagation.tasks.vip import VipTask
+from rvm_bench.api.registry import find_task
+from rvm_bench.api.task import DataSource
 from rvm_bench.errors import UserError
-from rvm_bench.prepare import prepare, source_of
-from rvm_bench.registry import find_task
-from rvm_bench.task import DataSource
+from rvm_bench.fetch.datasets import prepare, source_of
 
 SPLIT = "lists/val_videos.txt"
 
@@ -205,7 +205,7 @@ def test_offline_says_where_to_get_the_data_and_where_to_put_it(prepare_vip, mon
 )
 def test_a_disk_that_is_too_small_is_told_before_downloading(prepare_vip, server, tmp_path, monkeypatch, free, message):
     usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr("rvm_bench.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, free))
+    monkeypatch.setattr("rvm_bench.fetch.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, free))
     code, _, err = prepare_vip("--accept-licence")
     assert code == (2 if message else 0)
     if message:
@@ -217,7 +217,7 @@ def test_a_disk_that_fills_up_before_unpacking_is_told(prepare_vip, server, tmp_
     (tmp_path / "data").mkdir()
     (tmp_path / "data/VIP.zip").write_bytes(server.content)
     usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr("rvm_bench.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, 1000))
+    monkeypatch.setattr("rvm_bench.fetch.download.shutil.disk_usage", lambda folder: usage(1 << 40, 0, 1000))
     code, _, err = prepare_vip("--accept-licence")
     assert code == 2
     assert "unpacking VIP.zip needs" in err

@@ -6,9 +6,9 @@ from importlib.metadata import EntryPoint
 import pytest
 
 import rvm_bench
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, find_task, model_names, task_names
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_model, find_task, model_names, task_names
 
 PLUGIN = """
 import torch
@@ -71,7 +71,7 @@ def test_a_factory_gets_the_arguments_that_it_takes(plugin):
 @pytest.fixture
 def zoo(plugin, monkeypatch):
     """A source that another package registers."""
-    import rvm_bench.registry as registry
+    import rvm_bench.api.registry as registry
 
     entry = EntryPoint("zoo", "my_backbone:from_zoo", "rvm_bench.sources")
     known = registry.entry_points

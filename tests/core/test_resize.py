@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvm_bench.errors import UserError
-from rvm_bench.resize import center_crop, crop, random_crop, resize, short_side, square
+from rvm_bench.media.resize import center_crop, crop, random_crop, resize, short_side, square
 
 
 def triangle(size: int, new: int) -> np.ndarray:

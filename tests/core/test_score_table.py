@@ -7,13 +7,13 @@ import re
 import pytest
 from runs_on_disk import PROTOCOLS, write_run
 
-from rvm_bench.columns import COLUMNS
 from rvm_bench.errors import UserError
-from rvm_bench.finished import find_run, find_runs, read_run
-from rvm_bench.paper_table import with_published
-from rvm_bench.published import published_table
-from rvm_bench.run_table import table_of_runs
-from rvm_bench.score_formats import as_csv, as_latex, as_markdown, as_text
+from rvm_bench.runs.finished import find_run, find_runs, read_run
+from rvm_bench.tables.columns import COLUMNS
+from rvm_bench.tables.formats import as_csv, as_latex, as_markdown, as_text
+from rvm_bench.tables.paper_table import with_published
+from rvm_bench.tables.published import published_table
+from rvm_bench.tables.run_table import table_of_runs
 
 DEMO = "/cache/demo/0123456789ab/DAVIS"
 

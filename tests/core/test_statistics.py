@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rvm_bench.statistics import (
+from rvm_bench.stats.bootstrap import (
     bootstrap_interval,
     bootstrap_p_value,
     jackknife_widening,

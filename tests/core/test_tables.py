@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from rvm_bench.published import published_row, published_score
-from rvm_bench.tables import as_csv, as_markdown, as_text, run_rows
+from rvm_bench.tables.published import published_row, published_score
+from rvm_bench.tables.run_list import as_csv, as_markdown, as_text, run_rows
 
 
 def result(model="rvm-l", score=65.4321, **changes):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rvm_bench.errors import UserError
-from rvm_bench.tfrecord import check_records, masked_crc32c, read_record, read_records, record_index, write_records
+from rvm_bench.formats.tfrecord import (
+    check_records,
+    masked_crc32c,
+    read_record,
+    read_records,
+    record_index,
+    write_records,
+)
 
 RECORDS = [b"first", b"", bytes(range(256)) * 5, b"last"]
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvm_bench import container, video
-from rvm_bench.clips import linspaced_clips
 from rvm_bench.errors import UserError
-from rvm_bench.resize import resize, short_side, square
-from rvm_bench.video import count_frames, read_frames
+from rvm_bench.media.frame_sampling import linspaced_clips
+from rvm_bench.media.resize import resize, short_side, square
+from rvm_bench.media.video.reader import count_frames, read_frames
 
 BLOCKS = (2, 4)
 """Rows and columns of the blocks that spell a frame's number in bits, the top left one the lowest."""

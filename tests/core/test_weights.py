@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from rvm_bench.card import EncoderCard, WeightsFile
+from rvm_bench.api.card import EncoderCard, WeightsFile
 from rvm_bench.errors import UserError
-from rvm_bench.weights import cache_folder, cached_file, fetch, info
+from rvm_bench.fetch.weights import cache_folder, cached_file, fetch, info
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -132,7 +132,7 @@ def test_weights_that_are_not_there_say_how_to_get_them(server):
 
 def packaged(monkeypatch, folder, content=CONTENT):
     """The card of a model whose file comes with the package, which for once is `folder`."""
-    monkeypatch.setattr("rvm_bench.weights.files", lambda _: folder)
+    monkeypatch.setattr("rvm_bench.fetch.weights.files", lambda _: folder)
     if content is not None:
         (folder / "small.npz").write_bytes(content)
     file = WeightsFile(

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from rvm_bench.demo.davis import MIN_AREA, SEQUENCES, fair_scene, write
-from rvm_bench.demo.render import silhouette
 from rvm_bench.errors import UserError
-from rvm_bench.images import voc_palette
+from rvm_bench.media.images import voc_palette
+from rvm_bench.procedural.render import silhouette
 
 FRAMES = 5
 

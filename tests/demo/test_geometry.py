@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from rvm_bench.demo.backdrop import make_backdrop
-from rvm_bench.demo.body import Body, Bone, Part
-from rvm_bench.demo.layout import SceneConfig, make_scene
-from rvm_bench.demo.motion import Path
-from rvm_bench.demo.render import silhouette
-from rvm_bench.demo.scene import FOCAL, Scene
-from rvm_bench.demo.shapes import Blob, Box, Limb, Superellipse
-from rvm_bench.demo.textures import make_texture
-from rvm_bench.demo.tracks import first_surface
+from rvm_bench.procedural.backdrop import make_backdrop
+from rvm_bench.procedural.body import Body, Bone, Part
+from rvm_bench.procedural.layout import SceneConfig, make_scene
+from rvm_bench.procedural.motion import Path
+from rvm_bench.procedural.render import silhouette
+from rvm_bench.procedural.scene import FOCAL, Scene
+from rvm_bench.procedural.shapes import Blob, Box, Limb, Superellipse
+from rvm_bench.procedural.textures import make_texture
+from rvm_bench.procedural.tracks import first_surface
 
 CONFIG = SceneConfig(height_px=120, width_px=160, frames=12, things=2, figures=2, travel=0.5)
 SEEDS = (0, 1, 2)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from readouts.kinetics_files import COLUMNS, open_kinetics
+from readouts.datasets.kinetics import COLUMNS, open_kinetics
 from rvm_bench.demo.kinetics import ACTIONS, FRAMES, RATES, SIZES_HW, draw_scene, write
 from rvm_bench.errors import UserError
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from readouts.movi_files import open_movi
+from readouts.datasets.movi.copy import open_movi
 from rvm_bench.demo.movi import FRAMES, SENSOR_MM, draw_truth, write
-from rvm_bench.demo.world import FOCAL, PAN, WINDOW, make_world
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.world import FOCAL, PAN, WINDOW, make_world
 
 CLIPS, SHARDS, SIDE = 3, 2, 64
 

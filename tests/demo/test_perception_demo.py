@@ -6,11 +6,11 @@ import av
 import numpy as np
 import pytest
 
-from readouts.perception_files import open_perception
+from readouts.datasets.perception_test import open_perception
 from rvm_bench.demo.movi import draw_truth
 from rvm_bench.demo.perception import FPS, POINTS, SIZES_HW, STRIDE, draw_world, write
-from rvm_bench.demo.world import WINDOW, make_world
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.world import WINDOW, make_world
 
 VIDEOS, FRAMES = 3, 34
 NAMES = [f"video_{90_000 + number}" for number in range(VIDEOS)]

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from readouts.scannet_files import ExtractedScan, SensScan, load_clip
-from readouts.scannet_splits import open_split
-from rvm_bench.demo.room import CLEARANCE_M, STROLL_M, Block, make_room
+from readouts.datasets.scannet.scans import ExtractedScan, SensScan, load_clip
+from readouts.datasets.scannet.splits import open_split
 from rvm_bench.demo.scannet import (
     BASELINE_M,
     COLOUR_HW,
@@ -21,6 +20,7 @@ from rvm_bench.demo.scannet import (
     write,
 )
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.room import CLEARANCE_M, STROLL_M, Block, make_room
 
 FRAMES = 16
 FEW = (

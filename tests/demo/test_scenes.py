@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rvm_bench.demo.figures import make_figure
-from rvm_bench.demo.layout import SceneConfig, make_scene
-from rvm_bench.demo.motion import MOTIONS, body_path
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.figures import make_figure
+from rvm_bench.procedural.layout import SceneConfig, make_scene
+from rvm_bench.procedural.motion import MOTIONS, body_path
 
 SMALL = SceneConfig(height_px=48, width_px=64, frames=6)
 

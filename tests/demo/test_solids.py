@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvm_bench.demo.solids import ACROSS, CORNERS, Block
+from rvm_bench.procedural.solids import ACROSS, CORNERS, Block
 
 ANGLE = st.floats(-3, 3)
 TURNED = {"yaw": 0.4, "pitch": -0.7, "roll": 1.1}

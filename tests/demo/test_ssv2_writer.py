@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, kstest
 
-from readouts.ssv2_files import open_ssv2
+from readouts.datasets.ssv2 import open_ssv2
 from rvm_bench.demo.ssv2 import DIRECTIONS, FPS, FRAMES, HEIGHT_PX, WIDTHS_PX, Stage, draw_stage, write
 from rvm_bench.errors import UserError
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rvm_bench.demo.layout import SceneConfig, make_scene
+from rvm_bench.procedural.layout import SceneConfig, make_scene
 
 CONFIG = SceneConfig(height_px=144, width_px=192, frames=10, things=2, figures=1, travel=0.4)
 SEEDS = (3, 4)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from rvm_bench.demo.vip import CLASSES, CLIPS, STEP, write
 from rvm_bench.errors import UserError
-from rvm_bench.images import voc_palette
+from rvm_bench.media.images import voc_palette
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet as pq
 
-from readouts.boxes import box_windows, clip_boxes
-from readouts.waymo_files import check_waymo, open_waymo
-from rvm_bench.demo.road import HEIGHT_PX, WIDTH_PX, draw_road
+from readouts.datasets.waymo.split import check_waymo, open_waymo
+from readouts.tasks.box_clips import box_windows, clip_boxes
 from rvm_bench.demo.waymo import (
     BODY,
     LEAST_VISIBLE_PX,
@@ -22,6 +21,7 @@ from rvm_bench.demo.waymo import (
     write,
 )
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.road import HEIGHT_PX, WIDTH_PX, draw_road
 
 TRAINING, VALIDATION = 3, 4
 

@@ -2,8 +2,8 @@
 
 import json
 
-from propagation.stability import LENGTHS
-from rvm_bench.fingerprint import SCHEMA
+from propagation.tasks.stability import LENGTHS
+from rvm_bench.runs.fingerprint import SCHEMA
 
 CARDS = {
     "rvm-s": {"family": "rvm", "params_m": 34, "published": "RVM-S"},

@@ -2,10 +2,10 @@
 
 import pytest
 
-from rvm_bench.card import Model
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model, model_names
 from rvm_bench.figures.looks import INK, family_of, look_of, looks_of
 from rvm_bench.figures.scores import published
-from rvm_bench.registry import find_model, model_names
 
 
 def registered():

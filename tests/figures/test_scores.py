@@ -5,12 +5,12 @@ import math
 import pytest
 from finished_runs import write_run
 
-from rvm_bench.columns import COLUMNS, normalized_average
 from rvm_bench.errors import UserError
 from rvm_bench.figures.scores import AXES, Score, left_out, measured, normalized, published
-from rvm_bench.finished import find_runs
-from rvm_bench.paper_table import published_best
-from rvm_bench.published import published_table
+from rvm_bench.runs.finished import find_runs
+from rvm_bench.tables.columns import COLUMNS, normalized_average
+from rvm_bench.tables.paper_table import published_best
+from rvm_bench.tables.published import published_table
 
 WHOLE = {"ssv2": 59.7, "kinetics": 49.6, "waymo": 70.5, "perception_test": 76.5}
 WHOLE |= {"scannet": 0.97, "davis": 62.9, "jhmdb": 47.5, "vip": 35.9}

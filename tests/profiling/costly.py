@@ -5,8 +5,8 @@ import time
 import numpy as np
 import torch
 
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ClipEncoder, RecurrentEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ClipEncoder, RecurrentEncoder
 
 STEP_S = 0.004
 STEP_MB = 3

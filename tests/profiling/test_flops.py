@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.encoders import ClipViT
-from baselines.family import ViTConfig
-from baselines.vit import ViT
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ImageEncoder
+from baselines.vit.config import ViTConfig
+from baselines.vit.encoder import ClipViT
+from baselines.vit.model import ViT
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.profiling.flops import NotCounted, count_flops
 from rvm_bench.profiling.points import AT_ONCE, STREAM
-from rvm_bench.registry import load_encoder
 from rvm_bench.rvm.train.cost import forward_flops
 from rvm_bench.rvm.train.recipes import find_recipe
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from propagation.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask
+from propagation.tasks.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_labels
-from rvm_bench.registry import load_encoder
+from rvm_bench.media.images import read_labels
 
 
 @pytest.fixture

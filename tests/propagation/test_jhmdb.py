@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from propagation.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS, JhmdbProtocol, JhmdbTask
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import pck
-from propagation.video import soft_labels
+from propagation.tasks.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS, JhmdbProtocol, JhmdbTask
+from propagation.tasks.protocol import soft_labels
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.demo import jhmdb as demo
-from rvm_bench.engine import evaluate
 from rvm_bench.errors import UserError
-from rvm_bench.registry import load_encoder
+from rvm_bench.runs.engine import evaluate
 
 SIZE_HW = (48, 64)
 FRAMES = {"jump/alpha": 4, "jump/beta": 3, "run/gamma": 5}

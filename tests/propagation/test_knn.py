@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagation.knn import Propagator, normalize, propagate
+from propagation.knn.propagator import Propagator, normalize, propagate
 from rvm_bench.errors import UserError
 
 PROTOCOL = {"topk": 7, "radius": 20, "n_context": 20, "temperature": 0.7}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from propagation.overlays import mask_file, mask_overlay, pose_overlay, save_pose
+from propagation.predictions import mask_file, mask_overlay, pose_overlay, save_pose
 from propagation.sequences import MaskedVideo
-from rvm_bench.drawing import colour_of
+from rvm_bench.api.task import LONG_SIDE_PX, shown_size
 from rvm_bench.errors import UserError
-from rvm_bench.images import write_labels
-from rvm_bench.overlay import LONG_SIDE_PX, shown_size
+from rvm_bench.media.drawing import colour_of
+from rvm_bench.media.images import write_labels
 
 
 @pytest.fixture

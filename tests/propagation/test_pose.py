@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propagation.knn import propagate
+from propagation.knn.propagator import propagate
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import joint_pck, mean_pck, pck, pose_hits
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from propagation.davis import DavisProtocol, DavisTask
 from propagation.metrics import region_similarity
-from rvm_bench.engine import evaluate
-from rvm_bench.images import read_labels
-from rvm_bench.registry import load_encoder
+from propagation.tasks.davis import DavisProtocol, DavisTask
+from rvm_bench.api.registry import load_encoder
+from rvm_bench.media.images import read_labels
+from rvm_bench.runs.engine import evaluate
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 import torch
 from dino_steps import first_labels_as_dino, frames_as_dino, mask_as_dino, propagate_as_dino
 
-from propagation.davis import DavisProtocol, DavisTask
-from propagation.knn import Propagator
+from propagation.knn.propagator import Propagator
 from propagation.labels import heat_to_mask, mask_to_hard_heat
 from propagation.metrics import region_similarity
-from propagation.video import PropagationProtocol
+from propagation.tasks.davis import DavisProtocol, DavisTask
+from propagation.tasks.protocol import PropagationProtocol
+from rvm_bench.api.overrides import off_protocol, override
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_labels, read_rgb
-from rvm_bench.overrides import off_protocol, override
-from rvm_bench.registry import load_encoder
+from rvm_bench.media.images import read_labels, read_rgb
 
 SIZES = [(480, 854), (480, 910), (480, 720), (480, 640), (480, 1138), (854, 480), (60, 110), (101, 203)]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from layouts import write_davis
 
-from propagation.davis import DavisTask
-from propagation.stability import LENGTHS, DavisStabilityTask, StabilityProtocol
-from rvm_bench.engine import evaluate
+from propagation.tasks.davis import DavisTask
+from propagation.tasks.stability import LENGTHS, DavisStabilityTask, StabilityProtocol
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
-from rvm_bench.registry import load_encoder
+from rvm_bench.runs.engine import evaluate
 
 SMALL = {"input_height_px": 96, "input_width_px": 320}
 

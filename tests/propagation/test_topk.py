@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagation.tiles import CostModel, choose_plan, make_plan, reach_of
-from propagation.topk import best_keys, pack_keys, shortlist, unpack_keys
+from propagation.knn.tiles import CostModel, choose_plan, make_plan, reach_of
+from propagation.knn.topk import best_keys, pack_keys, shortlist, unpack_keys
 
 INF = float("inf")
 

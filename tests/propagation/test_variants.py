@@ -9,7 +9,7 @@ from dino_steps import propagate_as_dino
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagation.knn import Propagator, normalize, propagate
+from propagation.knn.propagator import Propagator, normalize, propagate
 from rvm_bench.errors import UserError
 
 DEFAULTS = {

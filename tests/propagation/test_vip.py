@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from propagation.metrics import mean_iou
-from propagation.vip import OFFICIAL_VIDEOS, VipProtocol, VipTask
+from propagation.tasks.vip import OFFICIAL_VIDEOS, VipProtocol, VipTask
 from rvm_bench import evaluate
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
-from rvm_bench.images import read_labels
-from rvm_bench.registry import load_encoder
+from rvm_bench.media.images import read_labels
 
 HEIGHT_PX, WIDTH_PX = 60, 110
 STEMS = [f"{1 + 25 * t:012d}" for t in range(4)]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from readouts.attention import ReadoutConfig
-from readouts.features import Cache
-from readouts.fit import fit
+from readouts.fitting.features import Cache
+from readouts.fitting.fit import fit
+from readouts.fitting.optim import FitConfig
+from readouts.fitting.sampling import Item
+from readouts.heads.attention import ReadoutConfig
 from readouts.losses import Selection, cross_entropy, top1
-from readouts.recipe import FitConfig
-from readouts.sampling import Item
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ImageEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder
 from rvm_bench.errors import DamagedFile
 
 FRAMES, SIDE, WIDTH = 4, 8, 8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from readouts.attention import AttentionReadout, ReadoutConfig, average_clips, released_arrays, released_names
+from readouts.heads.attention import AttentionReadout, ReadoutConfig, average_clips, released_arrays, released_names
 from rvm_bench.errors import UserError
 
 CASES = ("learned1", "learned7", "conditioned", "depth", "multiclip3")

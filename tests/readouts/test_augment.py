@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from readouts import augment
-from readouts.augment import colour
+from readouts.tasks import color_augmentation as augment
+from readouts.tasks.color_augmentation import colour
 
 DRAWS = 1500
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from readouts.box_video import BoxRows, box_video
-from readouts.boxes import (
+from readouts.datasets.waymo.box_video import BoxRows, box_video
+from readouts.tasks.box_clips import (
     LEAST_AREA,
     MOST_BOXES,
     choose_queries,

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-import readouts.features
-from readouts.features import Cache, FeatureStore, FrozenFeatures, encode_clips
-from readouts.integrity import FOLD, checksum, save_atomically
+import readouts.fitting.features
+from readouts.fitting.features import Cache, FeatureStore, FrozenFeatures, encode_clips
+from readouts.fitting.tensor_files import FOLD, checksum, save_atomically
 from rvm_bench.errors import UserError
 
 IDENTITY = {"encoder": {"name": "toy", "tap": "readout"}, "preprocessing": {"side": 8}, "code": "abc"}
@@ -205,7 +205,7 @@ def test_damage_is_said_once(sound, tmp_path):
 WRITER = """
 import sys, torch
 from pathlib import Path
-from readouts.features import Cache, FeatureStore
+from readouts.fitting.features import Cache, FeatureStore
 store = FeatureStore(Cache(folder=Path(sys.argv[1])), {"code": "abc"}, shard_bytes=2048)
 for index in range(int(sys.argv[2]), 60, 2):
     store.add(f"clip {index}", torch.full((4, 4, 8), float(index)).bfloat16())
@@ -230,7 +230,7 @@ def test_a_disk_that_is_too_small_is_refused_before_work_starts(tmp_path, monkey
     line = store.estimate(1_000, (16, 196, 384))
     assert "1,000 clips of 16 x 196 x 384 bfloat16 are 2.4 GB" in line
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(readouts.features.shutil, "disk_usage", lambda path: usage(10**10, 0, 10**9))
+    monkeypatch.setattr(readouts.fitting.features.shutil, "disk_usage", lambda path: usage(10**10, 0, 10**9))
     with pytest.raises(UserError, match=r"1\.4 GB too few; make room, or use --cache off"):
         store.estimate(1_000, (16, 196, 384))
     assert "2.4 GB" in opened(tmp_path, "read").estimate(1_000, (16, 196, 384))

@@ -17,10 +17,10 @@ import torch
 from colours import READOUT, SELECTION, Colours, Patches, fit_colours, recipe
 from safetensors.numpy import load_file
 
-from readouts.attention import AttentionReadout
+from readouts.fitting.optim import FitConfig, StackedAdamW
+from readouts.fitting.sampling import Batches, schedule, split
+from readouts.heads.attention import AttentionReadout
 from readouts.losses import Selection, abs_rel, cross_entropy, log_depth, top1
-from readouts.recipe import FitConfig, StackedAdamW
-from readouts.sampling import Batches, schedule, split
 from rvm_bench.errors import DamagedFile, UserError
 
 

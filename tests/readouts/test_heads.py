@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from readouts.attention import AttentionReadout, ReadoutConfig
-from readouts.heads import (
+from readouts.heads.attention import AttentionReadout, ReadoutConfig
+from readouts.heads.tracking import (
     BoxHead,
     BoxHeadConfig,
     PointHead,

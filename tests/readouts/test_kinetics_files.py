@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from readouts.kinetics_files import COLUMNS, OFFICIAL, open_kinetics
+from readouts.datasets.kinetics import COLUMNS, OFFICIAL, open_kinetics
 from rvm_bench.errors import UserError
 
 HEADER = ",".join(COLUMNS)

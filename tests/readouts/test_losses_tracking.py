@@ -9,9 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readouts import metrics
-from readouts.box_losses import box_l2, box_smooth_l1_giou, generalised_iou, mean_box_iou
-from readouts.heads import BoxHeadConfig, PointHeadConfig, PointTracks
-from readouts.losses import BatchPointsLoss, average_jaccard, points_loss
+from readouts.heads.tracking import BoxHeadConfig, PointHeadConfig, PointTracks
+from readouts.losses import (
+    BatchPointsLoss,
+    average_jaccard,
+    box_l2,
+    box_smooth_l1_giou,
+    generalised_iou,
+    mean_box_iou,
+    points_loss,
+)
 
 TERMS = ("huber", "visible", "certainty")
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from readouts.movi_files import INFO, open_movi
+from readouts.datasets.movi.copy import INFO, open_movi
 from rvm_bench.errors import UserError
-from rvm_bench.examples import encode_example, encode_sequence_example, tensor_to_proto
-from rvm_bench.tfrecord import record_index, write_records
+from rvm_bench.formats.tf_example import encode_example, encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tfrecord import record_index, write_records
 
 T, H, W, S = 3, 8, 10, 2
 TFDS = Path("movi_e/256x256/1.0.0")

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from readouts.movi_tracks import TrackRules, make_tracks
-from readouts.movi_truth import MoviTruth
+from readouts.datasets.movi.tracks import MoviTruth, TrackRules, make_tracks
 from rvm_bench.demo.movi import draw_truth
-from rvm_bench.demo.world import make_world
 from rvm_bench.errors import UserError
+from rvm_bench.procedural.world import make_world
 
 FRAMES, TRACKS = 24, 256
 

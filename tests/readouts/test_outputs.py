@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from readouts.outputs import (
+from readouts.tasks.predictions import (
     DRAWN_PX,
     KeepsOutputs,
     box_overlay,
@@ -13,8 +13,8 @@ from readouts.outputs import (
     still_overlay,
     track_overlay,
 )
-from rvm_bench.drawing import colour_of
 from rvm_bench.errors import UserError
+from rvm_bench.media.drawing import colour_of
 
 CLIP = np.full((4, 40, 40, 3), 100, np.uint8)
 FRAMES = [3, 5, 7, 9]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from readouts.perception_files import MAX_FRAMES, OFFICIAL, open_perception
-from readouts.windows import track_windows
-from rvm_bench.demo.encode import write_video
+from readouts.datasets.perception_test import MAX_FRAMES, OFFICIAL, open_perception
+from readouts.tasks.perception_test import track_windows
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
 
 TASK = types.SimpleNamespace(name="perception-test")
 LENGTH = 40

@@ -11,21 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from readouts.attention import released_names
-from readouts.classification import ClassificationProtocol
-from readouts.kinetics import KineticsProtocol, KineticsTask
+from readouts.datasets.scannet.scans import load_clip
+from readouts.fitting.sampling import split
+from readouts.heads.attention import released_names
 from readouts.metrics import abs_rel
-from readouts.sampling import split
-from readouts.scannet import ScanNetProtocol, ScanNetTask
-from readouts.scannet_files import load_clip
-from readouts.ssv2 import SSv2Protocol, SSv2Task
-from rvm_bench.card import EncoderCard
-from rvm_bench.data import data_folder, demo_folder
+from readouts.tasks.classification import ClassificationProtocol
+from readouts.tasks.kinetics import KineticsProtocol, KineticsTask
+from readouts.tasks.scannet import ScanNetProtocol, ScanNetTask
+from readouts.tasks.ssv2 import SSv2Protocol, SSv2Task
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder
+from rvm_bench.api.registry import find_task, load_encoder
 from rvm_bench.demo import kinetics, scannet, ssv2
 from rvm_bench.demo.scannet import DemoScan
-from rvm_bench.encoder import ImageEncoder
 from rvm_bench.errors import UserError
-from rvm_bench.registry import find_task, load_encoder
+from rvm_bench.fetch.locate import data_folder, demo_folder
 
 TASKS = {"ssv2": SSv2Task, "kinetics": KineticsTask, "scannet": ScanNetTask}
 SMALL = {
@@ -184,7 +184,7 @@ def test_an_estimate_counts_clips_and_steps_of_the_heads(name, copies, monkeypat
     pixels = load_encoder("pixels", device="cpu")
     task, dataset = opened(name, copies, fixed_clips=True, steps=10_000)
     assert 0 < task.estimate_seconds(pixels, dataset) < math.inf
-    monkeypatch.setattr("readouts.task.step_seconds", lambda *_: 3600.0)
+    monkeypatch.setattr("readouts.tasks.base.step_seconds", lambda *_: 3600.0)
     assert 10_000 < task.estimate_seconds(pixels, dataset) / 3600 < 10_100
     task.protocol = dataclasses.replace(task.protocol, steps=100)
     assert 100 < task.estimate_seconds(pixels, dataset) / 3600 < 200

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from readouts.scannet_files import ExtractedScan, SensScan, load_clip, open_scan, resize_depth
-from readouts.scannet_splits import OFFICIAL_SCANS, VAL_ROOMS, check_split, is_official, open_split, read_split
+from readouts.datasets.scannet.scans import ExtractedScan, SensScan, load_clip, open_scan, resize_depth
+from readouts.datasets.scannet.splits import OFFICIAL_SCANS, VAL_ROOMS, check_split, is_official, open_split, read_split
 from rvm_bench.demo.sens import write_sens
 from rvm_bench.errors import UserError
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from readouts.sens import SensFile
+from readouts.datasets.scannet.sens import SensFile
 from rvm_bench.demo.sens import write_sens
 from rvm_bench.errors import UserError
 

@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from readouts.clip_files import SHOWN, ClipExample
-from readouts.ssv2_files import OFFICIAL, PREFIX, VIDEOS, open_ssv2
+from readouts.datasets.ssv2 import OFFICIAL, PREFIX, VIDEOS, open_ssv2
+from readouts.datasets.video_lists import SHOWN, ClipExample
 from rvm_bench.errors import UserError
 
 LABELS = {"Holding something": "1", "Closing something": "0", "Opening something": "2"}
@@ -79,7 +79,7 @@ def test_a_data_set_takes_the_validation_videos_and_knows_the_copy_is_not_offici
 
 def test_a_copy_with_the_official_numbers_counts_as_official(copy, monkeypatch):
     official = type(OFFICIAL)(title="toy", classes=3, training=3, evaluation=2)
-    monkeypatch.setattr("readouts.ssv2_files.OFFICIAL", official)
+    monkeypatch.setattr("readouts.datasets.ssv2.OFFICIAL", official)
     assert open_ssv2(copy).problems() == []
     assert open_ssv2(copy).dataset(TASK, length=16, allow_missing=False).coverage.complete
 

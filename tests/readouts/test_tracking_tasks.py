@@ -13,19 +13,19 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from readouts import waymo as waymo_task
-from readouts.features import encode_clips
-from readouts.heads import PointTracks
-from readouts.perception_test import PerceptionProtocol, PerceptionTask
-from readouts.waymo import WaymoProtocol, WaymoTask
-from rvm_bench.card import EncoderCard
-from rvm_bench.data import data_folder
+from readouts.fitting.features import encode_clips
+from readouts.heads.tracking import PointTracks
+from readouts.tasks import waymo as waymo_task
+from readouts.tasks.perception_test import PerceptionProtocol, PerceptionTask
+from readouts.tasks.waymo import WaymoProtocol, WaymoTask
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.demo import movi, perception, waymo
-from rvm_bench.encoder import ImageEncoder
 from rvm_bench.errors import UserError
-from rvm_bench.examples import encode_sequence_example, tensor_to_proto
-from rvm_bench.registry import load_encoder
-from rvm_bench.tfrecord import write_records
+from rvm_bench.fetch.locate import data_folder
+from rvm_bench.formats.tf_example import encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tfrecord import write_records
 
 TASKS = {"perception_test": PerceptionTask, "waymo": WaymoTask}
 HEADLINES = {"perception_test": "AJ", "waymo": "mIoU"}

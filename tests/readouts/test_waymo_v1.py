@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from readouts.waymo_v1 import open_segment_v1, read_frames
+from readouts.datasets.waymo.v1 import open_segment_v1, read_frames
 from rvm_bench.errors import UserError
-from rvm_bench.tfrecord import check_records, record_index, write_records
+from rvm_bench.formats.tfrecord import check_records, record_index, write_records
 
 FRONT, LEFT = 1, 2
 START_US = 1_553_735_853_462_203

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 from waymo_tables import HEIGHT, NAME, SIZE_Y, WIDTH, jpeg, some_rows, write
 
-from readouts.waymo_v2 import open_segment_v2
+from readouts.datasets.waymo.v2 import open_segment_v2
 from rvm_bench.demo.waymo import box_schema, image_schema
 from rvm_bench.errors import UserError
 

@@ -3,9 +3,9 @@
 from layouts import write_davis
 from runs_on_disk import write_run
 
-from propagation.stability import LENGTHS
-from rvm_bench.engine import evaluate
-from rvm_bench.registry import find_task, load_encoder
+from propagation.tasks.stability import LENGTHS
+from rvm_bench.api.registry import find_task, load_encoder
+from rvm_bench.runs.engine import evaluate
 
 SMALL = ("input_height_px=64", "input_width_px=112")
 VIDEOS = {"alpha": 5, "beta": 4, "gamma": 4}

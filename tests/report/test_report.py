@@ -12,18 +12,18 @@ import pytest
 from made_runs import HOSTILE, davis_record
 from runs_on_disk import write_run
 
-from propagation.davis import DavisProtocol
+from propagation.tasks.davis import DavisProtocol
+from rvm_bench.api.registry import find_task
 from rvm_bench.cli.report import gathered
-from rvm_bench.comparison import compare_runs
 from rvm_bench.errors import UserError
-from rvm_bench.finished import read_run
-from rvm_bench.registry import find_task
 from rvm_bench.report.again import model_of, run_again, worst_videos
 from rvm_bench.report.contents import read_contents
 from rvm_bench.report.page import as_data, render, write_report
 from rvm_bench.report.pictures import Sources
 from rvm_bench.report.sprites import QUALITIES, Player, fitting, sprite
 from rvm_bench.report.stamps import stamp_of
+from rvm_bench.runs.finished import read_run
+from rvm_bench.tables.comparison import compare_runs
 
 PROTOCOL = json.loads(json.dumps(DavisProtocol().to_dict()))
 BAD_VIDEO = "</script><script>alert(2)</script>"

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from rvm_bench import load_encoder
-from rvm_bench.registry import find_model
-from rvm_bench.resize import center_crop
+from rvm_bench.api.registry import find_model
+from rvm_bench.fetch.weights import fetch
+from rvm_bench.media.resize import center_crop
 from rvm_bench.rvm.masking import draw
 from rvm_bench.rvm.train.procedural import ProceduralScene
 from rvm_bench.rvm.train.recipes import rvm_demo
-from rvm_bench.weights import fetch
 
 RECIPE = rvm_demo()
 LOG = Path(__file__).parents[2] / "results" / "rvm_demo_log.jsonl"

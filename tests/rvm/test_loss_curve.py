@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from small_training import small_recipe
 
+from rvm_bench.nn.schedule import warmup_cosine
 from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.loader import TrainingBatch
 from rvm_bench.rvm.train.run import make_trainer
-from rvm_bench.rvm.train.schedule import warmup_cosine
 from rvm_bench.rvm.train.sources import Source
 from rvm_bench.rvm.train.trainer import Layout
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from readouts.recipe import FitConfig
+from readouts.fitting.optim import FitConfig
 from rvm_bench.errors import UserError
+from rvm_bench.nn.schedule import warmup_cosine
 from rvm_bench.rvm import masking
 from rvm_bench.rvm.checkpoint import SIZES
 from rvm_bench.rvm.torch.joint import untrained
 from rvm_bench.rvm.torch.objective import loss, recompute_blocks
 from rvm_bench.rvm.train import cost
 from rvm_bench.rvm.train.recipes import RECIPES, Recipe, find_recipe, rvm_demo, rvm_s, rvm_s_self_attention
-from rvm_bench.rvm.train.schedule import warmup_cosine
 
 TINY = dataclasses.replace(rvm_s(), model=SIZES["rvm-tiny"], size_px=128, dtype="float32")
 S = dataclasses.replace(rvm_s(), size_px=128, dtype="float32")
@@ -230,8 +230,6 @@ def test_hours_follow_from_the_flops_and_the_share_of_the_peak():
 
 
 def test_listing_recipes_imports_neither_torch_nor_jax():
-    code = (
-        "import sys, rvm_bench.rvm.train.cost, rvm_bench.rvm.train.schedule; print({'torch', 'jax'} & {*sys.modules})"
-    )
+    code = "import sys, rvm_bench.rvm.train.cost, rvm_bench.nn.schedule; print({'torch', 'jax'} & {*sys.modules})"
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert listed.stdout.strip() == "set()"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rvm_bench import load_encoder, rvm
-from rvm_bench.dense import DenseGelu
 from rvm_bench.errors import UserError
+from rvm_bench.nn.dense import DenseGelu
 from rvm_bench.rvm import checkpoint, masking, models
 from rvm_bench.rvm.torch import positions
 from rvm_bench.rvm.torch.encoder import build

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
 from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.loader import TrainingLoader
 from rvm_bench.rvm.train.procedural import ProceduralScene

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import DamagedFile, UserError
-from rvm_bench.examples import encode_sequence_example
+from rvm_bench.formats.tf_example import encode_sequence_example
+from rvm_bench.formats.tfrecord import write_records
+from rvm_bench.media.video.writer import write_video
 from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.sampling import SampleConfig
 from rvm_bench.rvm.train.shards import Shards, write_shards
@@ -20,7 +21,6 @@ from rvm_bench.rvm.train.sources import (
     parse_source,
     parse_sources,
 )
-from rvm_bench.tfrecord import write_records
 
 SMALL = SampleConfig(size_px=32, patch_px=4)
 

@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import ImageEncoder, RecurrentEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import ImageEncoder, RecurrentEncoder
 
 
 class Motion(RecurrentEncoder):

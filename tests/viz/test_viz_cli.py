@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rvm_bench.api.registry import load_encoder
 from rvm_bench.cli.viz_options import weights_by_model
 from rvm_bench.errors import UserError
-from rvm_bench.images import write_labels
-from rvm_bench.registry import load_encoder
+from rvm_bench.media.images import write_labels
 from rvm_bench.rvm import masking
 from rvm_bench.viz.masks import find_sequence, propagate, read_masks, tinted
 from rvm_bench.viz.reconstruction import decode, deltas_within, masked

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvm_bench.demo.encode import write_video
 from rvm_bench.errors import UserError
+from rvm_bench.media.video.writer import write_video
 from rvm_bench.viz.footage import Choice, folder_images, read_footage
 
 LEVELS = [20 * t for t in range(12)]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rvm_bench.card import EncoderCard
-from rvm_bench.encoder import RecurrentEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import RecurrentEncoder
 from rvm_bench.rvm import loading
 from rvm_bench.rvm.jax.frozen import FrozenRVM
 

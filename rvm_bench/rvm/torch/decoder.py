@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvm_bench.dense import Dense
 from rvm_bench.errors import UserError
+from rvm_bench.nn.dense import Dense
 from rvm_bench.rvm.checkpoint import RVMConfig
 from rvm_bench.rvm.torch.layers import CrossTransformer
 from rvm_bench.rvm.torch.positions import decoder_positions

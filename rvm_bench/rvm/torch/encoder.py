@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rvm_bench.card import EncoderCard
-from rvm_bench.dense import set_matmul_dtype
-from rvm_bench.encoder import RecurrentEncoder
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.encoder import RecurrentEncoder
+from rvm_bench.nn.dense import set_matmul_dtype
 from rvm_bench.rvm import loading
 from rvm_bench.rvm.torch.model import RVM
 from rvm_bench.rvm.torch.weights import from_arrays

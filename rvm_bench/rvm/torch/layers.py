@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from rvm_bench.dense import Dense, DenseGelu
+from rvm_bench.nn.dense import Dense, DenseGelu
 
 
 class Mlp(nn.Module):

@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor
 
-from rvm_bench.positions import resize_positions, sinusoid_table
+from rvm_bench.nn.positions import resize_positions, sinusoid_table
 
 TRAINED_GRID = (16, 16)  # 256 px frames in 16 px patches
 

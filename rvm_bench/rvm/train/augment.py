@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from rvm_bench.resize import crop, resize
+from rvm_bench.media.resize import crop, resize
 
 FLIP_PROBABILITY = 0.5
 CROP_SCALE = (0.3, 1.0)
@@ -76,7 +76,7 @@ def draw_crop(
 def resized_crop(frames: np.ndarray, box: tuple[int, int, int, int], size_px: int) -> np.ndarray:
     """uint8 [K, S, S, 3]: the crop (top, left, height, width) of frames uint8 [K, H, W, 3], resized.
 
-    Bicubic, see `rvm_bench.resize.resize`. Pixels outside the crop have no part in it.
+    Bicubic, see `rvm_bench.media.resize.resize`. Pixels outside the crop have no part in it.
     """
     top, left, height, width = box
     return resize(crop(frames, (top, left), (height, width)), (size_px, size_px), "bicubic")

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
+from rvm_bench.runs.store import read_json
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.checkpoint import RVMConfig
 from rvm_bench.rvm.train.folder import SUMMARY, check_files, checkpoints
 from rvm_bench.rvm.train.recipes import Recipe
 from rvm_bench.rvm.train.run import make_trainer
 from rvm_bench.rvm.train.trainer import Layout
-from rvm_bench.store import read_json
 
 
 def export(folder: Path, out: Path, step: int | None = None) -> tuple[int, int]:

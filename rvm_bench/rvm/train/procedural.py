@@ -12,11 +12,11 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from rvm_bench.demo.body import Body, Bone, Part
-from rvm_bench.demo.motion import MOTIONS, body_path, camera_path, rotation
-from rvm_bench.demo.shapes import Blob, Box, Outline, Superellipse
-from rvm_bench.demo.textures import PATTERNS, Texture, make_texture
-from rvm_bench.demo.view import Camera, Surface, View
+from rvm_bench.procedural.body import Body, Bone, Part
+from rvm_bench.procedural.motion import MOTIONS, body_path, camera_path, rotation
+from rvm_bench.procedural.shapes import Blob, Box, Outline, Superellipse
+from rvm_bench.procedural.textures import PATTERNS, Texture, make_texture
+from rvm_bench.procedural.view import Camera, Surface, View
 
 FRAMES = 64
 """Frames of a scene, as of the paper's training clips (section 4.1)."""

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+from rvm_bench.api.overrides import check_choices
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.overrides import check_choices
 from rvm_bench.rvm.checkpoint import SIZES, RVMConfig
 from rvm_bench.rvm.masking import MASK_RATIO
 from rvm_bench.rvm.train.sampling import SampleConfig

@@ -16,15 +16,15 @@ from typing import Any
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.nn.schedule import warmup_cosine
+from rvm_bench.runs.stamp import code_version, now
 from rvm_bench.rvm.train.cost import DEVICES, parameters, step_flops, total_flops
 from rvm_bench.rvm.train.data import Mixture
 from rvm_bench.rvm.train.folder import PretrainingFolder
 from rvm_bench.rvm.train.loader import LEFT_OUT_LIMIT, TrainingBatch, TrainingLoader
 from rvm_bench.rvm.train.recipes import Recipe
-from rvm_bench.rvm.train.schedule import warmup_cosine
 from rvm_bench.rvm.train.sources import PAPER_MIXTURE, Source
 from rvm_bench.rvm.train.trainer import Layout, Trainer
-from rvm_bench.stamp import code_version, now
 
 BACKENDS = ("torch", "jax")
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rvm_bench.encoded_images import decode_image
 from rvm_bench.errors import DamagedFile, UserError
-from rvm_bench.examples import decode_sequence_example, encode_sequence_example
-from rvm_bench.resize import short_side
+from rvm_bench.formats.tf_example import decode_sequence_example, encode_sequence_example
+from rvm_bench.formats.tfrecord import read_record, record_index, write_records
+from rvm_bench.media.encoded_images import decode_image
+from rvm_bench.media.resize import short_side
+from rvm_bench.media.video.reader import frame_times_s, read_frames
 from rvm_bench.rvm.train.timing import Clip, clip_at_rate, steps_between
-from rvm_bench.tfrecord import read_record, record_index, write_records
-from rvm_bench.video import frame_times_s, read_frames
 
 PATH, IMAGE, TIMESTAMP = "clip/data_path", "image/encoded", "image/timestamp"
 PATTERN = "[!.]*.tfrecord*"

@@ -22,10 +22,10 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
+from rvm_bench.media.video.reader import frame_times_s
 from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
 from rvm_bench.rvm.train.shards import Shards
 from rvm_bench.rvm.train.timing import Clip
-from rvm_bench.video import frame_times_s
 
 Kind = Literal["folder", "list", "shards", "procedural"]
 
@@ -182,7 +182,7 @@ class VideoFiles:
         return iter(self._paths)
 
     def clip(self, index: int) -> Clip:
-        from rvm_bench.video import read_frames
+        from rvm_bench.media.video.reader import read_frames
 
         path = self._root / self._paths[index]
         if not path.is_file():

@@ -1,7 +1,7 @@
 """Which frames make a clip at a given rate.
 
-`rvm_bench.video` reads frames by number. A mixture states a frame rate for each of its sources, so here numbers are
-found from timestamps, which holds for variable frame rates as well.
+`rvm_bench.media.video.reader` reads frames by number. A mixture states a frame rate for each of its sources, so here
+numbers are found from timestamps, which holds for variable frame rates as well.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""One file per family of backbones: its sizes, cards, checkpoint formats and licence."""

@@ -1,0 +1,84 @@
+"""VideoMAEv2 (B, L, g): VideoMAE's architecture, with patch 14 in g. The last norm goes by two names.
+
+Files of the hub end in `fc_norm`, made for pooled features; the authors apply it to every token. Pre-training
+checkpoints end in `encoder.norm`. Where a file's `fc_norm` is the identity, loading says so. Source:
+github.com/OpenGVLab/VideoMAEv2 and the authors' evaluation notebook.
+"""
+
+from baselines.families import videomae
+from baselines.vit.config import BASE, IMAGENET, LARGE, Family, Layout, builder, same_tap, size
+from rvm_bench.api.card import Model, WeightsFile
+
+LICENCE = "CC-BY-NC-4.0"
+WRAPPERS = ["model", "module", ""]
+
+FAMILY = Family(
+    name="videomaev2",
+    style=videomae.FAMILY.style,
+    facts={
+        **IMAGENET,
+        "taps": same_tap("every token after the final norm, clips of 16 frames"),
+        "licence": LICENCE,
+        "source": "arXiv 2303.16727; github.com/OpenGVLab/VideoMAEv2",
+    },
+    sizes={
+        "videomaev2-b": BASE,
+        "videomaev2-l": LARGE,
+        "videomaev2-g": size(1408, 40, 16, 6144, patch=14, grid=(8, 16, 16)),
+    },
+    layouts=[
+        Layout(
+            naming="official",
+            wrappers=WRAPPERS,
+            prefixes=["model.", ""],
+            norm="fc_norm",
+            ignored=["head.*", "model.head.*"],
+        ),
+        Layout(
+            naming="official",
+            wrappers=WRAPPERS,
+            prefixes=["encoder."],
+            ignored=videomae.DECODER,
+        ),
+        Layout(
+            naming="official",
+            wrappers=["state_dict"],
+            prefixes=["backbone."],
+            norm="fc_norm",
+            ignored=["cls_head.*"],
+        ),
+    ],
+    frames=16,
+)
+build = builder(FAMILY)
+
+
+def _released(name: str, hub: str, params_m: float, size_bytes: int, published: str = "", note: str = "") -> Model:
+    weights = WeightsFile(
+        url=f"https://huggingface.co/OpenGVLab/{hub}/resolve/main/model.safetensors",
+        filename=f"{hub}.safetensors",
+        size_bytes=size_bytes,
+        licence=LICENCE,
+    )
+    return FAMILY.model(name, BUILDER, params_m=params_m, published=published, weights=weights, note=note)
+
+
+BUILDER = "baselines.families.videomaev2:build"
+B = _released("videomaev2-b", "VideoMAEv2-Base", 86.2, 4 * 86_227_200)
+L = _released(
+    "videomaev2-l",
+    "VideoMAEv2-Large",
+    303.9,
+    4 * 303_860_736,
+    note="what the public evaluation notebook and Table 9 use, while Table 1's only row is g",
+)
+G = _released(
+    "videomaev2-g",
+    "VideoMAEv2-giant",
+    1013,
+    4_100_000_000,
+    published="VideoMAEv2-g",
+    note="it is not known whether Table 1's nearest-neighbour columns are of g or of L; the hub's file is 64 MB larger "
+    "than the encoder's arrays, and what is in them was not seen",
+)
+ANY = FAMILY.model("videomaev2", BUILDER)

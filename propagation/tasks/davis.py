@@ -1,0 +1,281 @@
+"""DAVIS-2017 video object segmentation: protocol, reader, measure and score.
+
+    <root>/ImageSets/2017/val.txt                  one sequence name per line
+    <root>/JPEGImages/480p/<sequence>/00000.jpg    RGB
+    <root>/Annotations/480p/<sequence>/00000.png   palette PNG: index = object id, 0 background, 255 void
+
+The masks of frame 0 are propagated through the video; J&F is the mean over all objects of all videos.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
+from propagation.metrics import boundary_f_measure, region_similarity
+from propagation.predictions import SavesMasks, mask_file, mask_overlay
+from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
+from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
+from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, Task, constant
+from rvm_bench.errors import UserError
+from rvm_bench.media.images import read_labels, write_labels
+
+SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
+OFFICIAL_FRAMES = {
+    row["sequence"]: int(row["frames"])
+    for row in csv.DictReader(Path(__file__).with_name("davis_val.csv").read_text().splitlines())
+}
+"""Frames of each of the 30 sequences of the official validation split (1999 in all; db_info.yaml of davis-2017)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DavisProtocol(PropagationProtocol):
+    """How the paper's DAVIS column is measured; `dino` is how DINO's is.
+
+    Values that the protocol knows, where they are words:
+        size_rule: "fixed": every video is input_height_px x input_width_px. "short-side": the short side is
+            input_height_px, the long side keeps the aspect ratio, rounded down to a multiple of 64 px (at least 64);
+            input_width_px is not used.
+        label_init: "bilinear": the mask goes to the input size by nearest neighbour and its channels to the grid by
+            bilinear interpolation. "nearest": the mask goes to the grid by nearest neighbour; one id per cell.
+        upsample: the soft map is enlarged to the "input" size, or by the "patch" size (the same where it divides).
+        norm_mask: whether each channel is stretched to 0..1 over the frame before the arg max.
+        resolution: J and F at the "native" size, or at the "input" size with the true masks brought there by nearest
+            neighbour, as in the evaluations of SiamMAE and CropMAE.
+    """
+
+    id: str = "davis-2017-val/1"
+    input_height_px: int = constant(480, "paper Table 8")
+    input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept")
+    size_rule: Literal["fixed", "short-side"] = constant("fixed", "paper Table 8; DINO: short-side, 480x832 for 480p")
+    label_init: Literal["bilinear", "nearest"] = constant("bilinear", f"{NOTEBOOK}: mask2heatmap; DINO: nearest")
+    upsample: Literal["input", "patch"] = constant("input", f"{NOTEBOOK}: cv2.resize to 480x880; DINO: patch")
+    norm_mask: bool = constant(False, f"{NOTEBOOK}: norm_mask=False; DINO: True, on the enlarged map")
+    frames_scored: Literal["1..T-2"] = constant(
+        "1..T-2", "davis2017-evaluation: the first and the last frame are left out"
+    )
+    resolution: Literal["native", "input"] = constant(
+        "native", "paper section 11.2; SiamMAE and CropMAE score at 480x880 instead: input"
+    )
+    boundary_tolerance: float = constant(0.008, "davis2017-evaluation: share of the image diagonal, rounded up")
+    average: Literal["objects"] = constant("objects", "davis2017-evaluation: plain mean over all objects of all videos")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.boundary_tolerance > 0:
+            raise UserError(f"boundary_tolerance is {self.boundary_tolerance}; it must be above 0")
+
+    @classmethod
+    def dino(cls) -> "DavisProtocol":
+        """DINO's DAVIS protocol, to stand beside the numbers of its family of papers.
+
+        Source: facebookresearch/dino, `eval_video_segmentation.py` with its defaults; J&F by davis2017-evaluation. The
+        box of 25 x 25 cells is a Chebyshev distance below 13. What is not imitated: features keep the pixel
+        normalisation of their encoder's card (the script's red standard deviation is 0.228, not 0.229), and frames are
+        decoded by Pillow, not OpenCV.
+
+        Cost: less than half of the official protocol's propagation (8 context frames for 21, 30 x 52 cells for 30 x 55
+        at patch 16); the encoder sees 5 % fewer pixels. No published number was reproduced with it yet.
+        """
+        return cls(
+            id="davis-2017-val-dino/1",
+            resize="bilinear-uint8",
+            size_rule="short-side",
+            topk=5,
+            temperature=0.1,
+            n_context=7,
+            radius=13,
+            distance="chebyshev",
+            exempt_first=False,
+            fill="empty",
+            keep_ties=True,
+            first_from="given",
+            label_init="nearest",
+            upsample="patch",
+            norm_mask=True,
+        )
+
+    def input_size(self, native_hw: tuple[int, int]) -> tuple[int, int]:
+        if self.size_rule == "fixed":
+            return self.input_hw
+        short, (height, width) = self.input_height_px, native_hw
+        long = max(64, short * max(native_hw) // min(native_hw) // 64 * 64)
+        return (long, short) if height > width else (short, long)
+
+    def scored_size(self, native_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in pixels at which J and F of a video of this native size are measured."""
+        return native_hw if self.resolution == "native" else self.input_size(native_hw)
+
+
+class DavisTask(SavesMasks, Task[DavisProtocol]):
+    """DAVIS-2017 validation, J&F in percent."""
+
+    name: ClassVar[str] = "davis"
+    title: ClassVar[str] = "video object segmentation, DAVIS-2017 val, J&F"
+    folder: ClassVar[str] = "DAVIS"
+    metric: ClassVar[Metric] = Metric(key="J&F", label="DAVIS J&F", floor="first_mask J&F")
+    presets: ClassVar[Mapping[str, Callable[[], Any]]] = {"dino": DavisProtocol.dino}
+    source: ClassVar[DataSource | None] = DataSource(
+        url="https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
+        archive="DAVIS-2017-trainval-480p.zip",
+        homepage="https://davischallenge.org/davis2017/code.html",
+        licence=(
+            "DAVIS 2017 (Pont-Tuset et al., arXiv:1704.00675), for non-commercial research; "
+            "read the home page before any other use."
+        ),
+        inside="DAVIS",
+    )
+
+    def __init__(self, protocol: DavisProtocol | None = None) -> None:
+        self.protocol = protocol or DavisProtocol()
+
+    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
+        names = read_split(data / SPLIT)
+        videos, problems = _verify(data, names)
+        return dataset_of(
+            self,
+            data,
+            videos,
+            [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))],
+            listed=len(names),
+            official=len(OFFICIAL_FRAMES),
+            in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
+            problems=problems,
+            allow_missing=allow_missing,
+        )
+
+    def check(self, data: Path) -> list[str]:
+        names = read_split(data / SPLIT)
+        _, problems = _verify(data, names)
+        lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
+        lines += [f"{name}: not in {SPLIT}" for name in OFFICIAL_FRAMES if name not in names]
+        return lines + [f"{name}: not in the official split" for name in names if name not in OFFICIAL_FRAMES]
+
+    def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
+        """J and F per object and frame, of the propagated masks and of the first mask held still.
+
+        Frames are read, encoded, propagated and scored one after the other: memory does not grow with the video.
+        """
+        propagated_TOM, held_TOM = self.frame_scores(encoder, video, range(1, video.length - 1), tick)
+        return {
+            "frames": video.length,
+            "objects": [
+                {"id": i, "J": float(j.mean()), "F": float(f.mean()), "J_frames": j.tolist(), "F_frames": f.tolist()}
+                for i, (j, f) in enumerate(propagated_TOM.transpose(1, 2, 0), 1)
+            ],
+            "first_mask": [{"id": i, "J": j, "F": f} for i, (j, f) in enumerate(held_TOM.mean(axis=0).tolist(), 1)],
+        }
+
+    def frame_scores(
+        self, encoder: Encoder, video: MaskedVideo, scored: range, tick: Callable[[], object]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(J, F) of objects 1..n in each scored frame, float64 [frames, n, 2]: of propagation, and of the held mask."""
+        heat, label_ids = self._first_labels(encoder, video)
+        enlarged_hw, scored_hw = self._enlarged_size(encoder, video), self.protocol.scored_size(video.native_hw)
+        first_mask = read_mask(video.masks[0], scored_hw)
+        propagated, held = [], []
+        for t, soft in enumerate(soft_labels(encoder, video.frames, heat, self.protocol)):
+            soft_hwK = soft.cpu().numpy()
+
+            def mask_at(size_hw: tuple[int, int], soft_hwK: np.ndarray = soft_hwK) -> np.ndarray:
+                return heat_to_mask(soft_hwK, label_ids, enlarged_hw, size_hw, norm_mask=self.protocol.norm_mask)
+
+            if self.predictions is not None:
+                write_labels(mask_file(self.predictions, video, t), mask_at(video.native_hw))
+            if t in scored:
+                truth = read_mask(video.masks[t], scored_hw)
+                propagated.append(self._judge(truth, mask_at(scored_hw), video.largest_id))
+                held.append(self._judge(truth, first_mask, video.largest_id))
+            tick()
+        return np.stack(propagated), np.stack(held)
+
+    def score(self, records: Sequence[Record]) -> dict[str, float]:
+        """Percent, a plain mean over the objects of all videos; `first_mask` is what holding frame 0's mask scores."""
+        j, f = (100 * np.mean([o[key] for r in records for o in r["objects"]]) for key in "JF")
+        hold_j, hold_f = (100 * np.mean([o[key] for r in records for o in r["first_mask"]]) for key in "JF")
+        return {
+            "J&F": float((j + f) / 2),
+            "J": float(j),
+            "F": float(f),
+            "first_mask J&F": float((hold_j + hold_f) / 2),
+            "objects": sum(len(r["objects"]) for r in records),
+        }
+
+    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
+        video = dataset.videos[0]
+        assert isinstance(video, MaskedVideo)
+        heat, _ = self._first_labels(encoder, video)
+        return dataset.frames * seconds_per_frame(encoder, video.frames, heat, self.protocol)
+
+    def write_demo(self, folder: Path) -> None:
+        write_demo_copy(folder)
+
+    def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
+        return mask_overlay(folder, video, most, lambda t: self._frame_score(record, t))
+
+    def _frame_score(self, record: Record, t: int) -> str:
+        """J&F of frame `t` in words."""
+        objects = record["objects"]
+        if not 0 < t <= len(objects[0]["J_frames"]):
+            return "not scored"
+        j, f = (100 * float(np.mean([o[f"{key}_frames"][t - 1] for o in objects])) for key in "JF")
+        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
+
+    def _first_labels(self, encoder: Encoder, video: MaskedVideo) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of frame 0 on the encoder's grid [h, w, K], and their ids [K]."""
+        mask, input_hw = read_mask(video.masks[0], video.native_hw), self.protocol.input_size(video.native_hw)
+        if self.protocol.label_init == "nearest":
+            return mask_to_hard_heat(mask, encoder.grid(*input_hw))
+        return mask_to_heat(mask, encoder.grid(*input_hw), input_hw)
+
+    def _enlarged_size(self, encoder: Encoder, video: MaskedVideo) -> tuple[int, int]:
+        """Height and width in pixels of the soft map when the arg max is taken."""
+        input_hw = self.protocol.input_size(video.native_hw)
+        if self.protocol.upsample == "input":
+            return input_hw
+        h, w = encoder.grid(*input_hw)
+        return h * encoder.card.patch, w * encoder.card.patch
+
+    def _judge(self, truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
+        """[n, 2]: J and F of one frame for objects 1..n. One that both lack counts as found, as in the evaluator."""
+        ids = np.arange(1, objects + 1)[:, None, None]
+        gt_OHW, pred_OHW = truth == ids, mask == ids
+        f = boundary_f_measure(gt_OHW, pred_OHW, tolerance=self.protocol.boundary_tolerance)
+        return np.stack([region_similarity(gt_OHW, pred_OHW), f], axis=1)
+
+
+def _verify(data: Path, names: Sequence[str]) -> tuple[list[MaskedVideo], dict[str, list[str]]]:
+    """Whole videos and problems; an official sequence must have its official length, and every video an object."""
+    videos, problems = verify_videos(data, names, frames=FRAMES, masks=MASKS, least_frames=3)
+    whole = []
+    for video in videos:
+        expected = OFFICIAL_FRAMES.get(video.name, len(video.frames))
+        if len(video.frames) != expected:
+            problems[video.name] = [f"{data / FRAMES / video.name} has {len(video.frames)} frames, expected {expected}"]
+        elif video.largest_id == 0:
+            problems[video.name] = [f"{data / MASKS / video.name} holds no object in any mask"]
+        else:
+            whole.append(video)
+    return whole, problems
+
+
+def write_demo_copy(folder: Path, *, sequences: int | None = None, frames: int = 30) -> None:
+    """Writes the first so many demo sequences (None: all) in the official layout, of so many frames each."""
+    from rvm_bench.demo import davis
+
+    chosen = davis.SEQUENCES[:sequences]
+    with tqdm(desc="writing demo data", total=len(chosen) * frames, unit="frame", leave=False, disable=None) as bar:
+        davis.write(folder, sequences=chosen, frames=frames, progress=lambda *_: bar.update())
+
+
+def read_mask(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    """Object ids at a size, with void counted as background as davis2017-evaluation does."""
+    mask = read_labels(file)
+    mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
+    return mask if mask.shape == size_hw else resize_mask(mask, size_hw)

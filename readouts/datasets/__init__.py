@@ -1,0 +1,1 @@
+"""Readers of the official layouts of the readout data sets."""

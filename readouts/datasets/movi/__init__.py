@@ -1,0 +1,1 @@
+"""MOVi-E: shards, records, and the point tracks that follow from their ground truth."""

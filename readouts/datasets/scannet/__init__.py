@@ -1,0 +1,1 @@
+"""ScanNet v2: `.sens` files, extracted frames, and the official split."""

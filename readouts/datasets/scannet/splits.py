@@ -1,0 +1,179 @@
+"""The splits of ScanNet v2: which scans a copy's split files name, and which of them are whole.
+
+    <root>/scannetv2_train.txt, scannetv2_val.txt      one scan a line; also looked for in splits/ and Tasks/Benchmark/
+
+Source: ScanNet/ScanNet, `Tasks/Benchmark/`.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from readouts.datasets.scannet.scans import SUBSAMPLED, Scan, open_scan
+from rvm_bench.api.task import Coverage
+from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.runs.fingerprint import file_sha256
+
+SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}
+SPLIT_FOLDERS = ("", "splits", "Tasks/Benchmark")
+"""Where below the root a split file is looked for, in this order; the last is its place in ScanNet/ScanNet."""
+OFFICIAL_SCANS = {"train": 1201, "val": 312}
+OFFICIAL_ROOMS = 707
+"""Rooms 0 to 706 are in train or val, with all their scans in one of the two; `VAL_ROOMS` lists those of val."""
+# fmt: off
+VAL_ROOMS = frozenset((
+    11, 15, 19, 25, 30, 46, 50, 63, 64, 77, 81, 84, 86, 88, 95, 100, 131, 139, 144, 146, 149, 153, 164, 169, 187,
+    193, 196, 203, 207, 208, 217, 221, 222, 231, 246, 249, 251, 256, 257, 277, 278, 300, 304, 307, 314, 316, 328,
+    329, 334, 338, 342, 343, 351, 353, 354, 355, 356, 357, 377, 378, 382, 389, 406, 412, 414, 423, 426, 427, 430,
+    432, 435, 441, 458, 461, 462, 474, 488, 490, 494, 496, 500, 518, 527, 535, 549, 550, 552, 553, 558, 559, 565,
+    568, 574, 575, 578, 580, 583, 591, 593, 595, 598, 599, 606, 607, 608, 609, 616, 618, 621, 629, 633, 643, 644,
+    645, 647, 648, 651, 652, 653, 655, 658, 660, 663, 664, 665, 670, 671, 678, 684, 685, 686, 689, 690, 693, 695,
+    696, 697, 699, 700, 701, 702, 704,
+))
+# fmt: on
+
+_SCAN_NAME = re.compile(r"scene(\d{4})_\d{2}")
+_THREADS = min(16, 2 * (os.cpu_count() or 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ScanSplit:
+    """The scans of one split in a copy of the data.
+
+    Attributes:
+        split: "train" or "val".
+        listed: number of scans that the split file names.
+        scans: those that are whole, in the order of the split file.
+        problems: of each of the others, by name, what is wrong.
+        manifest_sha256: hash over the split file's content and every scan's name, frames and `Scan.identity`. Content
+            of images is not in it: reading terabytes before every run would cost more than the run.
+    """
+
+    split: str
+    listed: int
+    scans: tuple[Scan, ...]
+    problems: dict[str, str]
+    manifest_sha256: str
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of the official split is there, in scans."""
+        return Coverage(
+            listed=self.listed,
+            usable=len(self.scans),
+            official=OFFICIAL_SCANS[self.split],
+            in_official=sum(is_official(scan.name, self.split) for scan in self.scans),
+            missing=tuple(f"{name}: {problem}" for name, problem in self.problems.items()),
+        )
+
+
+def open_split(root: Path, split: str, *, allow_missing: bool = False) -> ScanSplit:
+    """The scans of a split, each with its files listed and its first frame decoded.
+
+    Every file's size is looked up (of a `.sens` file every frame's header is read), several scans at a time.
+
+    Raises:
+        UserError: no split file; the copy is scannet_frames_25k; a scan is missing or damaged and `allow_missing` is
+            false; or none is whole. It tells the first problem and how many there are.
+    """
+    file, names = read_split(root, split)
+    _refuse_subsampled(root)
+    scans, problems = _examined(names, lambda name: _with_first_frame(open_scan(root, name)), f"reading {split} scans")
+    if problems and not (allow_missing and scans):
+        first, *others = problems.values()
+        mend = "no scan is whole" if allow_missing else "--allow-missing leaves the scan out, the score is then partial"
+        more = f" (and {len(others)} more)" if others else ""
+        raise UserError(f"{first}{more}; `rvm-bench data check scannet --data {root}` lists everything; {mend}")
+    lines = "".join(f"{scan.name} {scan.frames} {scan.identity()}\n" for scan in scans)
+    manifest = hashlib.sha256(f"{split} {file_sha256(file)}\n{lines}".encode()).hexdigest()
+    return ScanSplit(split=split, listed=len(names), scans=tuple(scans), problems=problems, manifest_sha256=manifest)
+
+
+def check_split(root: Path, split: str) -> list[str]:
+    """All that is wrong with a copy of a split, one line each, after decoding every frame of every scan.
+
+    A scan that is damaged in several places tells the first. The official split is 1201 train and 312 val scans.
+    """
+    _, names = read_split(root, split)
+    _refuse_subsampled(root)
+    _, problems = _examined(names, lambda name: _with_every_frame(open_scan(root, name)), f"decoding {split} scans")
+    lines = [f"{name}: {problem}" for name, problem in problems.items()]
+    lines += [f"{name}: not in the official {split} split" for name in names if not is_official(name, split)]
+    official = sum(is_official(name, split) for name in names)
+    if official < OFFICIAL_SCANS[split]:
+        lines.append(f"{SPLITS[split]} names {official} of the {OFFICIAL_SCANS[split]} official scans")
+    return lines
+
+
+def read_split(root: Path, split: str) -> tuple[Path, list[str]]:
+    """The split file, and the scans it names.
+
+    Raises:
+        UserError: no such split, no such file, or it names nothing, something twice, or what is no scan.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    places = [root / folder / SPLITS[split] for folder in SPLIT_FOLDERS]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        _refuse_subsampled(root)
+        raise UserError(
+            f"{places[0]} is missing (and in {', '.join(SPLIT_FOLDERS[1:])}); take it from Tasks/Benchmark/ of "
+            "https://github.com/ScanNet/ScanNet: is --data right?"
+        )
+    names = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"{file} names no scan")
+    if wrong := [name for name in names if not _SCAN_NAME.fullmatch(name)]:
+        raise UserError(f"{file} names {wrong[0][:40]!r}; expected scans such as scene0000_00, one a line")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{file} names {', '.join(twice)} more than once")
+    return file, names
+
+
+def is_official(name: str, split: str) -> bool:
+    """Whether a scan's room belongs to this official split."""
+    match = _SCAN_NAME.fullmatch(name)
+    room = int(match[1]) if match else OFFICIAL_ROOMS
+    return room < OFFICIAL_ROOMS and (room in VAL_ROOMS) == (split == "val")
+
+
+def _with_first_frame(scan: Scan) -> Scan:
+    scan.colour(0), scan.depth(0)
+    return scan
+
+
+def _with_every_frame(scan: Scan) -> Scan:
+    for i in range(scan.frames):
+        scan.colour(i), scan.depth(i)
+    return scan
+
+
+def _examined(names: Sequence[str], examine: Callable[[str], Scan], doing: str) -> tuple[list[Scan], dict[str, str]]:
+    """The scans that `examine` returns, and what it found wrong with the others; several at a time."""
+
+    def one(name: str) -> Scan | str:
+        try:
+            return examine(name)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = pool.map(one, names)
+        bar = tqdm(results, desc=doing, total=len(names), unit="scan", leave=False, disable=None)
+        found = dict(zip(names, bar, strict=True))
+    scans = [scan for scan in found.values() if isinstance(scan, Scan)]
+    return scans, {name: scan for name, scan in found.items() if isinstance(scan, str)}
+
+
+def _refuse_subsampled(root: Path) -> None:
+    if (root / "scans").is_dir():
+        return
+    if root.name == "scannet_frames_25k" or (root / "scannet_frames_25k").is_dir():
+        raise UserError(f"{root}: {SUBSAMPLED}")

@@ -1,0 +1,1 @@
+"""Fitting readouts on frozen features: sampling, feature cache, optimiser, checkpoints."""

@@ -1,0 +1,55 @@
+"""A readout that was fitted: what it says of features or pixels, and how it is read from its file."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from readouts.fitting.features import encode_clips
+from readouts.heads.replicated import ReplicatedReadout
+from readouts.heads.tracking import from_released
+from rvm_bench.api.encoder import Encoder
+from rvm_bench.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted readout.
+
+    Attributes:
+        readout: the chosen one, with no replica axis, on the encoder's device.
+        summary: what fit.json says.
+    """
+
+    readout: ReplicatedReadout
+    summary: dict[str, Any]
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, queries: Tensor | None = None) -> Any:
+        """What the readout says of features [B, T, N, C], and of queries [B, Q, ...] where it is asked by them."""
+        return self.readout(features, queries)
+
+    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Any:
+        """The same for pixels, uint8 [B, T, H, W, 3]."""
+        return self.predict(encode_clips(encoder.at("readout"), clips), queries)
+
+
+def load_readout(file: Path) -> ReplicatedReadout:
+    """The readout of a `readout.safetensors`.
+
+    Raises:
+        UserError: it is not one, or an array is missing, too many or of another shape.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as content:
+            sizes = json.loads(content.metadata()["rvm_bench"])["readout"]
+            arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError):
+        raise UserError(f"{file} is not a readout that was fitted here") from None
+    return from_released(arrays, sizes).requires_grad_(False)

@@ -1,0 +1,1 @@
+"""The readout tasks, one file each, and what they share."""

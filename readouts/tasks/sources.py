@@ -1,0 +1,62 @@
+"""What the training splits of all tasks share: examples, fixed or drawn anew, and what identifies them."""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from readouts.fitting.sampling import Item
+from readouts.tasks.base import ReadoutProtocol
+
+P = TypeVar("P", bound=ReadoutProtocol)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TaskSource(abc.ABC, Generic[P]):
+    """A training split as the fitter draws it (`sampling.Source`).
+
+    Attributes:
+        protocol: of the task. Where its clips are fixed, every example is the one that would be held out.
+        manifest_sha256: of the data.
+    """
+
+    resizing: ClassVar[str]
+    protocol: P
+    manifest_sha256: str
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> Sequence[str]:
+        """Of the examples; those of one video share its name."""
+
+    @property
+    def distinct(self) -> int:
+        return len(self.names) if self.protocol.fixed_clips else 0
+
+    def describe(self) -> dict[str, Any]:
+        return {"protocol": self.protocol.to_dict(), "data": self.manifest_sha256}
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {"side_px": self.protocol.side_px, "resize": self.resizing}
+
+    def train_item(self, index: int, rng: np.random.Generator) -> Item:
+        return self.fixed_item(index, rng) if self.protocol.fixed_clips else self.random_item(index, rng)
+
+    def fixed_item(self, index: int, rng: np.random.Generator) -> Item:
+        """The example where clips are fixed; what is not of the clip itself may be drawn from `rng`."""
+        return self.held_out_item(index)
+
+    @abc.abstractmethod
+    def random_item(self, index: int, rng: np.random.Generator) -> Item:
+        """The example as official training draws it."""
+
+    @abc.abstractmethod
+    def held_out_item(self, index: int) -> Item:
+        """The example by the evaluation's rule."""
+
+
+def quarter_starts(frames: int, length: int, stride: int) -> range:
+    """First frames of fixed clips in a video of `frames` frames: a quarter of a clip apart."""
+    return range(0, frames - (length - 1) * stride, max(1, length * stride // 4))

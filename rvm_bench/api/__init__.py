@@ -1,0 +1,1 @@
+"""The contracts for whoever writes a model or a task."""

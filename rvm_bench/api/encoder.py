@@ -1,0 +1,347 @@
+"""The encoder contract: a frozen backbone maps a video to one feature map per input frame.
+
+    uint8 [T, H, W, 3] RGB  ->  float32 [T, h, w, D],    (h, w) = (H // patch, W // patch)
+
+Three base classes hold what the families share, so that an adapter writes one method. None of them normalises the
+features: label propagation does that itself (L2 per token), readouts have a LayerNorm of their own.
+
+Shape letters: T frames of a video, N frames of a batch, B clips, H W pixels, h w grid cells, D channels.
+"""
+
+import abc
+import copy
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rvm_bench.api.card import EncoderCard
+from rvm_bench.errors import UserError, unknown_name
+
+TAPS = ("propagation", "readout")
+"""The task families, each of which may read another layer of a model."""
+
+
+class VideoLike(Protocol):
+    """Frames that are read when they are sliced: a uint8 array, or a lazy reader that never holds the whole video."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, frames: slice, /) -> np.ndarray: ...
+
+
+class Encoder(abc.ABC):
+    """A frozen backbone. Subclass one of the three below; override `stream` only for a fourth kind.
+
+    Attributes:
+        card: what the model says about itself.
+        device, dtype: where and in which precision it computes. Features leave as float32 whatever the dtype.
+        pixel_dtype: dtype in which frames reach the network; None: that of the encoder.
+        chunk: frames that go through the network together; more memory for less overhead. It may change the last
+            bits of the features, so it is part of a run's fingerprint.
+        weights: provenance of the weights: {"kind": "file" | "random" | "package" | "none", "sha256": ..., ...}.
+        options: what was chosen on loading beyond the card (rules, seeds), for the stamp and the fingerprint.
+        tap: the task family whose layer is read, one of `TAPS`; `at` changes it. Most models have one layer for all.
+    """
+
+    card: EncoderCard
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    pixel_dtype: torch.dtype | None = None
+    chunk: int = 4
+    tap: str = "propagation"
+    weights: dict[str, Any]
+    options: dict[str, Any]
+
+    def __new__(cls, *arguments: Any, **options: Any) -> "Encoder":
+        # Not in __init__, which an adapter may forget to call.
+        encoder = super().__new__(cls)
+        encoder.weights = {}
+        encoder.options = {}
+        return encoder
+
+    @abc.abstractmethod
+    def stream(self, video: VideoLike) -> Iterator[Tensor]:
+        """Feature maps in time order, a few frames at a time, as float32 [n, h, w, D] on `self.device`.
+
+        Memory is bounded by the chunk (and the model's own state), never by the length of the video.
+        """
+
+    def encode(self, video: np.ndarray | Tensor, tap: str | None = None) -> np.ndarray:
+        """One feature map per frame of a whole video.
+
+        Args:
+            video: uint8 [T, H, W, 3] RGB, any length, H and W at least one patch.
+            tap: "propagation" or "readout": the layer that this task family reads; None keeps the encoder's own.
+
+        Returns:
+            float32 [T, h, w, D] with (h, w) = (H // patch, W // patch), row-major over the image.
+
+        Raises:
+            UserError: the video is not uint8 [T, H, W, 3], or smaller than a patch; or an unknown tap.
+        """
+        if tap not in (None, self.tap):
+            return self.at(tap).encode(video)
+        array = video.cpu().numpy() if isinstance(video, Tensor) else np.asarray(video)
+        check_video(array.shape, array.dtype, self.card)
+        maps = np.empty((len(array), *self.grid(*array.shape[1:3]), self.card.width), np.float32)
+        done = 0
+        for features in self.stream(array):
+            maps[done : done + len(features)] = features.cpu().numpy()
+            done += len(features)
+        return maps
+
+    def clips(self, clips: np.ndarray, *, fill: bool = False) -> Tensor:
+        """Feature maps of several clips of one size, each a video of its own: what readouts are trained on.
+
+        Args:
+            clips: uint8 [B, T, H, W, 3] RGB.
+            fill: give the network full groups of clips only, so that a clip's features do not depend, to the last bit,
+                on how many others are encoded in the same call. Costs up to one group.
+
+        Returns:
+            float32 [B, T, h, w, D] on `self.device`, without a graph; equal to `stream` of each clip within rounding.
+
+        Raises:
+            UserError: the clips are not uint8 [B, T, H, W, 3] with B >= 1, or smaller than a patch.
+        """
+        if clips.ndim != 5 or not len(clips):
+            raise UserError(f"clips have shape {clips.shape}; expected uint8 [B, T, H, W, 3] with B >= 1")
+        check_video(clips.shape[1:], clips.dtype, self.card)
+        group = self._clips_together(clips.shape[1])
+        count = len(clips)
+        if fill and count % group:
+            clips = np.concatenate([clips, np.repeat(clips[:1], -count % group, axis=0)])
+        maps = [self._encode_group(clips[start : start + group]) for start in range(0, len(clips), group)]
+        # Outside of inference mode this makes an ordinary tensor, which autograd may keep.
+        return torch.cat(maps)[:count]
+
+    def _clips_together(self, frames: int) -> int:
+        """How many clips of this many frames `_encode_group` takes at a time, as `chunk` allows."""
+        return 1
+
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        """uint8 [B, T, H, W, 3] -> float32 [B, T, h, w, D] of a group of clips, small enough for one pass."""
+        return torch.stack([torch.cat(list(self.stream(clip))) for clip in clips])
+
+    def at(self, tap: str) -> Self:
+        """The same encoder, sharing its weights, reading the layer of another task family."""
+        if tap not in TAPS:
+            raise unknown_name("tap", tap, TAPS)
+        other = copy.copy(self)
+        other.tap = tap
+        return other
+
+    def grid(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of a frame of this size."""
+        return height_px // self.card.patch, width_px // self.card.patch
+
+    def to(self, device: torch.device | str) -> "Encoder":
+        """Moves the encoder and every network it holds to a device, frozen in evaluation mode, and returns it."""
+        self.device = torch.device(device)
+        for module in self._modules_held():
+            module.to(self.device).eval().requires_grad_(False)
+        return self
+
+    def weights_sha256(self) -> str | None:
+        """Hash of the weights: of the file they came from, else of every tensor held; None where there is none."""
+        if "sha256" not in self.weights:
+            self.weights["sha256"] = self._hash_tensors()
+        return self.weights["sha256"]
+
+    def describe(self) -> dict[str, Any]:
+        """All that identifies the encoder in a run's fingerprint: card, weights, dtype, chunk and options."""
+        sha256 = self.weights_sha256()
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "card": self.card.to_dict(),
+            "weights": {"kind": self.weights.get("kind", "package" if sha256 else "none"), "sha256": sha256},
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "chunk": self.chunk,
+            "tap": self.tap,
+            "options": self.options,
+        }
+
+    def prepare(self, frames: np.ndarray) -> Tensor:
+        """uint8 [n, H, W, 3] -> normalised [n, 3, H, W] on the encoder's device, in `pixel_dtype` or else its dtype."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = (
+            torch.tensor(values, device=self.device).view(3, 1, 1)
+            for values in (self.card.pixel_mean, self.card.pixel_std)
+        )
+        if mean.any() or (std != 1).any():
+            pixels.sub_(mean).div_(std)
+        return pixels.to(self.pixel_dtype or self.dtype)
+
+    def _modules_held(self) -> list[nn.Module]:
+        return [value for value in vars(self).values() if isinstance(value, nn.Module)]
+
+    def _hash_tensors(self) -> str | None:
+        states = [module.state_dict() for module in self._modules_held()]
+        if not any(states):
+            return None
+        digest = hashlib.sha256()
+        for state in states:
+            for name in sorted(state):
+                tensor = state[name].detach().cpu().contiguous()
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class ImageEncoder(Encoder):
+    """An encoder that sees one frame at a time. The adapter writes `forward_frames`."""
+
+    @abc.abstractmethod
+    def forward_frames(self, frames: Tensor) -> Tensor:
+        """Normalised [N, 3, H, W] -> features [N, h, w, D]."""
+
+    @torch.inference_mode()
+    def stream(self, video: VideoLike) -> Iterator[Tensor]:
+        for start in range(0, video.shape[0], self.chunk):
+            frames = self.prepare(video[start : start + self.chunk])
+            yield self._checked(self.forward_frames(frames), frames)
+
+    def _clips_together(self, frames: int) -> int:
+        return max(1, self.chunk // frames)
+
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        return torch.cat(list(self.stream(clips.reshape(-1, *clips.shape[2:])))).unflatten(0, clips.shape[:2])
+
+    def _checked(self, features: Tensor, frames: Tensor) -> Tensor:
+        return check_features(features, (len(frames), *self.grid(*frames.shape[-2:])), self.card)
+
+
+class ClipEncoder(Encoder):
+    """An encoder that sees `card.frames` frames at a time. The adapter writes `forward_clip`.
+
+    Windows do not overlap, nothing is carried across them, and the last one is padded with zeros *after* pixel
+    normalisation (so the padding is the mean colour, not black, where there is a mean). Time goes back from tubes to
+    frames inside each window by the family's rule. Source: official evaluation notebook, feature cells of VideoMAE,
+    V-JEPA (trilinear) and 4DS (cubic).
+
+    Attributes:
+        time_rule: "linear" (half-pixel centres, clamped) or "cubic" (Keys a=-0.5, antialiased, as jax.image.resize).
+    """
+
+    time_rule: str = "linear"
+
+    @abc.abstractmethod
+    def forward_clip(self, clips: Tensor) -> Tensor:
+        """Normalised [B, 3, F, H, W], F = card.frames -> features [B, F', h, w, D], F' tubes."""
+
+    @torch.inference_mode()
+    def stream(self, video: VideoLike) -> Iterator[Tensor]:
+        for start in range(0, video.shape[0], self.card.frames):
+            yield self._window(self.prepare(video[start : start + self.card.frames])[None])[0]
+
+    def _clips_together(self, frames: int) -> int:
+        return max(1, self.chunk // self.card.frames)
+
+    @torch.inference_mode()
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        windows = []
+        for start in range(0, clips.shape[1], self.card.frames):
+            part = clips[:, start : start + self.card.frames]
+            frames = self.prepare(part.reshape(-1, *part.shape[2:]))
+            windows.append(self._window(frames.unflatten(0, part.shape[:2])))
+        return torch.cat(windows, dim=1)
+
+    def _window(self, frames: Tensor) -> Tensor:
+        """Normalised frames of one window of several videos, [B, n, 3, H, W] with n <= F -> [B, n, h, w, D]."""
+        window, kept = self.card.frames, frames.shape[1]
+        padding = frames.new_zeros(len(frames), window - kept, *frames.shape[2:])
+        tubes = self.forward_clip(torch.cat([frames, padding], dim=1).transpose(1, 2)).float()
+        expected = (kept, *self.grid(*frames.shape[-2:]))
+        return torch.stack(
+            [check_features(resize_time(one, window, self.time_rule)[:kept], expected, self.card) for one in tubes]
+        )
+
+
+class RecurrentEncoder(Encoder):
+    """An encoder that carries a state from frame to frame over the whole video. The adapter writes two methods.
+
+    A family whose frames are independent up to a recurrent core overrides `unroll`, so that the independent part runs
+    on batches of frames and only the core is a scan.
+    """
+
+    @abc.abstractmethod
+    def init_state(self, batch: int, height_px: int, width_px: int) -> Any:
+        """The state before the first frame, for `batch` videos of this size."""
+
+    @abc.abstractmethod
+    def step(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One time step: normalised [B, 3, H, W] and a state -> features [B, h, w, D] and the next state."""
+
+    def unroll(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Consecutive frames of one video: normalised [n, 3, H, W] -> features [n, h, w, D] and the next state."""
+        features = []
+        for frame in frames:
+            feature, state = self.step(frame[None], state)
+            features.append(feature[0])
+        return torch.stack(features), state
+
+    @torch.inference_mode()
+    def stream(self, video: VideoLike) -> Iterator[Tensor]:
+        _, height, width, _ = video.shape
+        state = self.init_state(1, height, width)
+        for start in range(0, video.shape[0], self.chunk):
+            frames = self.prepare(video[start : start + self.chunk])
+            features, state = self.unroll(frames, state)
+            yield check_features(features, (len(frames), *self.grid(height, width)), self.card)
+
+    def _clips_together(self, frames: int) -> int:
+        return self.chunk
+
+    @torch.inference_mode()
+    def _encode_group(self, clips: np.ndarray) -> Tensor:
+        """Videos go side by side, one frame of each at a time; a single one goes as `stream` does."""
+        if len(clips) == 1:
+            return super()._encode_group(clips)
+        state = self.init_state(len(clips), *clips.shape[2:4])
+        expected = (len(clips), *self.grid(*clips.shape[2:4]))
+        steps = []
+        for time in range(clips.shape[1]):
+            features, state = self.step(self.prepare(clips[:, time]), state)
+            steps.append(check_features(features, expected, self.card))
+        return torch.stack(steps, dim=1)
+
+
+def resize_time(tubes: Tensor, frames: int, rule: str) -> Tensor:
+    """Features per tube [F', h, w, D] -> per frame [frames, h, w, D], by "linear" or "cubic" interpolation in time."""
+    count, h, w, channels = tubes.shape
+    if count == frames:
+        return tubes
+    # Time is laid along the width of a one-row image; the other axes are its channels. A trap: on a one-column image
+    # torch 2.13's antialiased CPU kernel repeats the first output row.
+    rows = tubes.permute(1, 2, 3, 0).reshape(1, h * w * channels, 1, count)
+    mode = {"linear": "bilinear", "cubic": "bicubic"}[rule]
+    out = nn.functional.interpolate(rows, size=(1, frames), mode=mode, align_corners=False, antialias=rule == "cubic")
+    return out.reshape(h, w, channels, frames).permute(3, 0, 1, 2).contiguous()
+
+
+def check_video(shape: tuple[int, ...], dtype: np.dtype, card: EncoderCard) -> None:
+    """Raises UserError unless the video is uint8 [T, H, W, 3] with T >= 1 and H, W at least one patch."""
+    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or shape[0] < 1:
+        raise UserError(
+            f"video has shape {tuple(shape)} and dtype {dtype}; expected uint8 [T, H, W, 3] RGB with T >= 1"
+        )
+    if min(shape[1:3]) < card.patch:
+        raise UserError(
+            f"video frames are {shape[1]}x{shape[2]} px; {card.name} needs at least one {card.patch} px patch"
+        )
+
+
+def check_features(features: Tensor, expected_TYX: tuple[int, int, int], card: EncoderCard) -> Tensor:
+    """The features as float32, or UserError where their shape is not the one that the card promises."""
+    expected = (*expected_TYX, card.width)
+    if tuple(features.shape) != expected:
+        raise UserError(
+            f"model {card.name} returned features of shape {tuple(features.shape)}; expected {expected} "
+            f"= [frames, H // {card.patch}, W // {card.patch}, width]: correct its card or its forward method"
+        )
+    return features.float()

@@ -1,0 +1,1 @@
+"""Where files come from: the cache folder, downloads, released weights, public data sets."""

@@ -1,0 +1,62 @@
+"""Where a task's data is: a copy of the user's, or the procedural demo copy, written on first use."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rvm_bench.api.task import Task
+from rvm_bench.errors import UserError
+from rvm_bench.fetch.weights import cache_folder
+
+DEMO = "demo"
+
+
+def data_folder(task: Task, data: str | Path | None) -> Path:
+    """The folder of a task's data.
+
+    Args:
+        task: whose data.
+        data: "demo"; the task's folder; a root that holds it under its usual name (`task.folder`); or None for the
+            root that $RVM_BENCH_DATA names.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if str(data) == DEMO:
+        return demo_folder(task)
+    root = data or os.environ.get("RVM_BENCH_DATA")
+    if not root:
+        raise UserError(f"where is the data of {task.name}? give --data DIR, set RVM_BENCH_DATA, or try --data demo")
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise UserError(f"no such data folder: {path}; give --data DIR, or try --data demo")
+    return path / task.folder if (path / task.folder).is_dir() else path
+
+
+def demo_folder(task: Task) -> Path:
+    """The demo copy of a task in the cache, written if need be. A new version of the demo code writes a new copy."""
+    import rvm_bench.demo
+    from rvm_bench.runs.fingerprint import package_sha256
+
+    version = package_sha256(Path(rvm_bench.demo.__file__).parent)[:12]
+    return write_demo(task, cache_folder() / "demo" / version)
+
+
+def write_demo(task: Task, root: Path) -> Path:
+    """Writes the demo copy of a task to a folder of its own in `root`, whole or not at all, and returns the folder."""
+    folder = root / (task.demo_folder or task.folder)
+    if folder.exists():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=root))
+    try:
+        task.write_demo(unfinished)
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

@@ -1,0 +1,1 @@
+"""File formats that know nothing of benchmarks."""

@@ -1,0 +1,1 @@
+"""Images and video: decoding, resizing, drawing, and which frames make a clip."""

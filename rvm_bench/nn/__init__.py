@@ -1,0 +1,1 @@
+"""Layers and schedules that several models share."""

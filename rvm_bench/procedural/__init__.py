@@ -1,0 +1,1 @@
+"""Procedural scenes with exact ground truth: shapes, textures, motion, cameras, rendering."""

@@ -1,0 +1,240 @@
+"""Runs on disk: a folder per fingerprint that survives being killed at any point.
+
+    <out>/<task>/<model>-<first 12 digits of the fingerprint>/
+        run.json            all that the fingerprint covers
+        records.jsonl       one line per video, appended and fsynced
+        records-1of2.jsonl  the same for one shard, until every video is recorded
+        damaged.jsonl       videos that could not be read and were left out, as one asked for; tried again in every call
+        timings.jsonl       when, where, how long and with how much memory each video was measured
+        result.json         score, interval and stamp; written once every video is recorded
+
+Lines are never rewritten while a run goes on: a resumed run appends the videos that are not recorded yet. When all
+are, the lines of all shards are put into the order of the data set, byte for byte as they were written.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from rvm_bench.errors import UserError
+from rvm_bench.runs.fingerprint import fingerprint
+
+Shard = tuple[int, int]
+"""(i, n): the i-th of n parts, counted from 1; it holds every n-th video from the i-th on."""
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        out: folder that holds all runs.
+        description: what `fingerprint.describe_run` says; it names the folder.
+        create: whether to make the folder where it does not exist.
+
+    Raises:
+        UserError: a folder of that name was made under another fingerprint.
+    """
+
+    def __init__(self, out: Path, description: dict[str, Any], *, create: bool = True) -> None:
+        self.description = description
+        self.fingerprint = fingerprint(description)
+        model, task = description["encoder"]["card"]["name"], description["task"]["name"]
+        self.path = out / task / f"{model.replace('/', '_')}-{self.fingerprint[:12]}"
+        run_file = self.path / "run.json"
+        if run_file.exists():
+            found = read_json(run_file).get("fingerprint")
+            if found != self.fingerprint:
+                raise UserError(
+                    f"{self.path} was made under another fingerprint ({str(found)[:12]}); use another --out"
+                )
+        elif create:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(run_file, {"fingerprint": self.fingerprint, **description})
+
+    def lines(self) -> dict[str, str]:
+        """Every recorded line of this run by video, over all shards."""
+        return recorded_lines(self.path)
+
+    def records(self, videos: Sequence[str]) -> list[dict[str, Any]]:
+        """The records of these videos, in this order."""
+        lines = self.lines()
+        return [json.loads(lines[video]) for video in videos]
+
+    @contextmanager
+    def appender(self, shard: Shard) -> Iterator["Appender"]:
+        """Appends records, alone: a second process on the same run (or the same shard of it) is an error."""
+        name = "records.jsonl" if shard == (1, 1) else f"records-{shard[0]}of{shard[1]}.jsonl"
+        with (self.path / name).open("ab+") as file:
+            lock(file, f"{self.path / name} is being written by another process; wait for it, or use --shard")
+            cut_torn_line(file)
+            yield Appender(file)
+
+    def add_damaged(self, video: str, why: str) -> None:
+        """Notes a video that cannot be read."""
+        if self.damaged().get(video) != why:
+            self._append("damaged.jsonl", {"video": video, "why": why})
+
+    def damaged(self) -> dict[str, str]:
+        """Videos that could not be read, and why; some may have been recorded since."""
+        found = [json.loads(line) for line in whole_lines(self.path / "damaged.jsonl")]
+        return {note["video"]: note["why"] for note in found}
+
+    def merge(self, videos: Sequence[str]) -> None:
+        """Puts every line into records.jsonl in the order of the data set, and drops the shards' files."""
+        lines = self.lines()
+        write_atomically(self.path / "records.jsonl", "".join(lines[video] + "\n" for video in videos))
+        for file in self.path.glob("records-*of*.jsonl"):
+            file.unlink(missing_ok=True)
+
+    def add_timing(self, timing: dict[str, Any]) -> None:
+        """Appends a line beside the records: what may differ from run to run stays out of them."""
+        self._append("timings.jsonl", timing)
+
+    def timings(self) -> list[dict[str, Any]]:
+        return timings_in(self.path)
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        """Appends to a file that all shards share."""
+        with (self.path / name).open("ab+") as file:
+            lock(file, f"{file.name} is locked by another process", wait=True)
+            cut_torn_line(file)
+            Appender(file).append(line)
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+
+class Appender:
+    """Appends one JSON line at a time; a line is on the disk before `append` returns."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def append(self, record: dict[str, Any]) -> None:
+        self.append_line(json.dumps(record, ensure_ascii=False, allow_nan=False))
+
+    def append_line(self, line: str) -> None:
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def gather(runs: Sequence[Path], out: Path) -> tuple[Path, int]:
+    """Copies the records of run folders of one fingerprint into one folder below `out`.
+
+    Returns:
+        (the folder, how many videos it now records).
+
+    Raises:
+        UserError: a folder is not a run, or they are not of one fingerprint.
+    """
+    for run in runs:
+        if not (run / "run.json").is_file():
+            raise UserError(f"{run} is not a run folder (no run.json); expected <out>/<task>/<model>-<fingerprint>")
+    descriptions = [read_json(run / "run.json") for run in runs]
+    prints = {description.pop("fingerprint") for description in descriptions}
+    if len(prints) > 1:
+        raise UserError(
+            f"these runs have {len(prints)} fingerprints: they measured different things, and are not merged"
+        )
+    target = RunFolder(out, descriptions[0])
+    for run in runs:
+        if run.resolve() == target.path.resolve():
+            continue
+        with target.appender((1, 1)) as records:
+            have, found = target.lines(), recorded_lines(run)
+            for video in found:
+                if have.get(video, found[video]) != found[video]:
+                    raise UserError(f"{run} and {target.path} record {video!r} differently; they are not merged")
+            new = found.keys() - have.keys()
+            for video in found:
+                if video in new:
+                    records.append_line(found[video])
+        for timing in timings_in(run):
+            if timing["video"] in new:
+                target.add_timing(timing)
+    return target.path, len(target.lines())
+
+
+def recorded_lines(run: Path) -> dict[str, str]:
+    """Every recorded line of a run folder by video, over all shards. A line that a kill cut short is not there."""
+    lines: dict[str, str] = {}
+    for file in sorted(run.glob("records*.jsonl")):
+        for number, line in enumerate(whole_lines(file), 1):
+            video = video_of(line, file, number)
+            if lines.setdefault(video, line) != line:
+                raise UserError(f"{file}:{number} records {video!r} differently from another file; delete one of them")
+    return lines
+
+
+def timings_in(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in whole_lines(run / "timings.jsonl")]
+
+
+def shard_of(videos: Sequence[Any], shard: Shard) -> list[Any]:
+    """Every n-th video from the i-th on."""
+    index, count = shard
+    return list(videos[index - 1 :: count])
+
+
+def whole_lines(file: Path) -> list[str]:
+    """The finished lines of a file (none where there is no file); a last line without its end is left out."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        # Not "if exists": another shard that finishes may merge this file away in between.
+        return []
+    return [line.decode() for line in content.split(b"\n")[:-1]]
+
+
+def cut_torn_line(file: IO[bytes]) -> None:
+    """Cuts off a last line that has no end: a killed process wrote it, and it will be written again."""
+    file.seek(0)
+    content = file.read()
+    file.truncate(content.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
+def video_of(line: str, file: Path, number: int) -> str:
+    """The video that a line records, or UserError where the line is damaged."""
+    try:
+        return json.loads(line)["video"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise UserError(f"{file}:{number} is not a record; delete the line, and the video is evaluated again") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is not JSON ({error}); delete it and run again") from None
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    write_atomically(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Writes a file (text as UTF-8) so that a reader, or a kill, sees the old content or the new one and nothing
+    between; its folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("wb") as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(file)
+
+
+def lock(file: IO[bytes], message: str, *, wait: bool = False) -> None:
+    """Takes an exclusive lock that ends with the process, however it ends."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(message) from None

@@ -1,0 +1,1 @@
+"""Published numbers, score tables, comparisons and the ledger."""
