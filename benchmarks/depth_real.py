@@ -24,7 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from readouts.tasks.scannet import ScanNetTask, demo_protocol
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.runs.engine import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 
 from rvm_bench.rvm import masking
-from rvm_bench.rvm.torch.joint import untrained
 from rvm_bench.rvm.torch.objective import loss, recompute_blocks
 from rvm_bench.rvm.train import cost
 from rvm_bench.rvm.train.recipes import Recipe, find_recipe
+from rvm_bench.rvm.train.torch.untrained import untrained
 
 VARIANTS = {
     "ours": {},

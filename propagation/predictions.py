@@ -13,11 +13,11 @@ import numpy as np
 from propagation.sequences import VOID, MaskedVideo
 from rvm_bench.api.task import Overlay, SavesPredictions, ShownFrame, shown_size
 from rvm_bench.errors import UserError
-from rvm_bench.media.drawing import draw_tracks
+from rvm_bench.formats.files import read_json, write_json
+from rvm_bench.media.drawing import draw_tracks, tinted
+from rvm_bench.media.frame_sampling import spread
 from rvm_bench.media.images import read_labels, read_rgb
-from rvm_bench.runs.store import read_json, write_json
-from rvm_bench.viz.masks import read_masks, tinted
-from rvm_bench.viz.panels import spread
+from rvm_bench.runs.predictions import read_masks
 
 
 class SavesMasks(SavesPredictions):

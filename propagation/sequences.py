@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from rvm_bench.api.task import Coverage, Dataset, Task
 from rvm_bench.errors import UserError
+from rvm_bench.formats.hashes import manifest_sha256
 from rvm_bench.media.images import read_labels, read_rgb
-from rvm_bench.runs.fingerprint import manifest_sha256
 
 VOID = 255
 """Label of pixels that are not judged."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rvm_bench.api.card import EncoderCard, Model
     from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
-    from rvm_bench.api.registry import load_encoder
     from rvm_bench.api.task import Protocol, Task
     from rvm_bench.errors import UserError
+    from rvm_bench.fetch.load import load_encoder
     from rvm_bench.runs.engine import Result, evaluate
 
 __all__ = [

@@ -7,7 +7,7 @@ import pytest
 from layouts import the_run
 
 from rvm_bench.api.registry import find_task, task_names
-from rvm_bench.runs.store import whole_lines
+from rvm_bench.formats.files import whole_lines
 
 
 def result_of(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 
 ROOT = Path(__file__).parents[1]
 LITE0, RECURRENT = ROOT / "examples/efficientnet_lite0.py", ROOT / "examples/recurrent_conv.py"

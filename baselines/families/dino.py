@@ -5,7 +5,7 @@ Source: github.com/facebookresearch/dino (`vision_transformer.py`; positions res
 
 import functools
 
-from baselines.vit.config import BASE, IMAGENET, SMALL, Family, Layout, ViTConfig, builder, same_tap
+from baselines.vit.config import BASE, IMAGENET, SMALL, Family, Layout, ViTConfig, same_tap
 from rvm_bench.api.card import Model, WeightsFile
 
 FAMILY = Family(
@@ -29,16 +29,14 @@ FAMILY = Family(
         Layout(naming="hub-vit", prefixes=["", "vit."], ignored=["*pooler.dense.*", "classifier.*"]),
     ],
 )
-build = builder(FAMILY)
 
 
 def _released(name: str, folder: str, params_m: float, size_bytes: int) -> Model:
     url = f"https://dl.fbaipublicfiles.com/dino/{folder}/{folder}.pth"
     weights = WeightsFile(url=url, filename=f"{folder}.pth", size_bytes=size_bytes, licence="Apache-2.0")
-    return FAMILY.model(name, BUILDER, params_m=params_m, weights=weights)
+    return FAMILY.model(name, params_m=params_m, weights=weights)
 
 
-BUILDER = "baselines.families.dino:build"
 S = _released("dino-s", "dino_deitsmall16_pretrain", 21.7, 4 * 21_665_664)
 B = _released("dino-b", "dino_vitbase16_pretrain", 85.8, 4 * 85_798_656)
-ANY = FAMILY.model("dino", BUILDER)
+ANY = FAMILY.model("dino")

@@ -7,7 +7,7 @@ of it. Source: github.com/google-deepmind/representations4d (model, depth demo, 
 
 import functools
 
-from baselines.vit.config import BASE, HUGE, LARGE, SMALL, Family, Layout, ViTConfig, builder, size
+from baselines.vit.config import BASE, HUGE, LARGE, SMALL, Family, Layout, ViTConfig, size
 from rvm_bench.api.card import Model, WeightsFile
 
 READOUT_DEPTH = 0.95
@@ -47,21 +47,19 @@ FAMILY = Family(
     time_rule="cubic",
     blocks=_blocks,
 )
-build = builder(FAMILY)
 
 
 def _released(name: str, filename: str, params_m: float, size_bytes: int, published: str = "", note: str = "") -> Model:
     url = f"{CHECKPOINTS}/{filename}"
     weights = WeightsFile(url=url, filename=filename, size_bytes=size_bytes, licence=LICENCE)
-    return FAMILY.model(name, BUILDER, params_m=params_m, weights=weights, published=published, note=note)
+    return FAMILY.model(name, params_m=params_m, weights=weights, published=published, note=note)
 
 
 def _unreleased(name: str, params_m: float) -> Model:
     note = "not released: the paper's row cannot be run again without a checkpoint of your own"
-    return FAMILY.model(name, BUILDER, params_m=params_m, published=name.upper(), licence="that of the file", note=note)
+    return FAMILY.model(name, params_m=params_m, published=name.upper(), licence="that of the file", note=note)
 
 
-BUILDER = "baselines.families.fourds:build"
 S = _unreleased("4ds-s", 24)
 B = _unreleased("4ds-b", 91)
 L = _unreleased("4ds-l", 310)
@@ -76,4 +74,4 @@ B_DIST = _released(
     "scaling4d_dist_b_depth.npz, which --weights takes too",
 )
 E = _released("4ds-e", "scaling4d_e.npz", 3809.5, 4 * 3_809_464_064, note="15 GB; no row of its own in the paper")
-ANY = FAMILY.model("4ds", BUILDER)
+ANY = FAMILY.model("4ds")

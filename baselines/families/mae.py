@@ -7,7 +7,7 @@ the authors' evaluation notebook, which loads the Kinetics-400 checkpoint.
 
 import functools
 
-from baselines.vit.config import BASE, IMAGENET, SMALL, Family, Layout, ViTConfig, builder, google_drive, same_tap
+from baselines.vit.config import BASE, IMAGENET, SMALL, Family, Layout, ViTConfig, google_drive, same_tap
 from rvm_bench.api.card import WeightsFile
 
 FAMILY = Family(
@@ -24,12 +24,9 @@ FAMILY = Family(
         Layout(naming="hub-vit", prefixes=["vit.", ""], ignored=["decoder.*"]),
     ],
 )
-build = builder(FAMILY)
 
-BUILDER = "baselines.families.mae:build"
 CROPMAE_S = FAMILY.model(
     "cropmae-s",
-    BUILDER,
     params_m=21.6,
     licence="MIT (LICENSE file; the README's badge says Apache-2.0)",
     source="arXiv 2403.17823; github.com/alexandre-eymael/CropMAE",
@@ -47,10 +44,9 @@ _SIAMMAE = {
 }
 SIAMMAE_S = FAMILY.model(
     "siammae-s",
-    BUILDER,
     params_m=27,
     published="SiamMAE-S",
     **_SIAMMAE | {"note": f"{_SIAMMAE['note']}; the paper prints 27 M, the arrays are 21.7 M"},
 )
-SIAMMAE_B = FAMILY.model("siammae-b", BUILDER, params_m=85, published="SiamMAE-B", **_SIAMMAE)
-ANY = FAMILY.model("mae", BUILDER)
+SIAMMAE_B = FAMILY.model("siammae-b", params_m=85, published="SiamMAE-B", **_SIAMMAE)
+ANY = FAMILY.model("mae")

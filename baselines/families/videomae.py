@@ -6,7 +6,7 @@ each time slot. Its checkpoints hold the decoder too; the notebook loads them lo
 
 import functools
 
-from baselines.vit.config import BASE, HUGE, IMAGENET, LARGE, Family, Layout, ViTConfig, builder, google_drive, same_tap
+from baselines.vit.config import BASE, HUGE, IMAGENET, LARGE, Family, Layout, ViTConfig, google_drive, same_tap
 from rvm_bench.api.card import Model, WeightsFile
 
 LICENCE = "CC-BY-NC-4.0"
@@ -30,7 +30,6 @@ FAMILY = Family(
     ],
     frames=16,
 )
-build = builder(FAMILY)
 
 
 def _released(name: str, params_m: float, published: str, drive: str, hub: str = "", note: str = "") -> Model:
@@ -41,13 +40,12 @@ def _released(name: str, params_m: float, published: str, drive: str, hub: str =
         licence=LICENCE,
         by_hand=google_drive(drive),
     )
-    return FAMILY.model(name, BUILDER, params_m=params_m, published=published, weights=weights, note=note)
+    return FAMILY.model(name, params_m=params_m, published=published, weights=weights, note=note)
 
 
-BUILDER = "baselines.families.videomae:build"
 B = _released("videomae-b", 87, "VideoMAE-B", "1tEhLyskjb755TJ65ptsrafUG2llSwQE1", hub="videomae-base")
 L = _released("videomae-l", 305, "VideoMAE-L", "1qLOXWb_MGEvaI7tvuAe94CV7S2HXRwT3", hub="videomae-large")
 H = _released(
     "videomae-h", 633, "VideoMAE-H", "1AJQR1Rsi2N1pDn9tLyJ8DQrUREiBA1bO", note="no pre-trained file on the hub"
 )
-ANY = FAMILY.model("videomae", BUILDER)
+ANY = FAMILY.model("videomae")

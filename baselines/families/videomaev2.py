@@ -6,7 +6,7 @@ github.com/OpenGVLab/VideoMAEv2 and the authors' evaluation notebook.
 """
 
 from baselines.families import videomae
-from baselines.vit.config import BASE, IMAGENET, LARGE, Family, Layout, builder, same_tap, size
+from baselines.vit.config import BASE, IMAGENET, LARGE, Family, Layout, same_tap, size
 from rvm_bench.api.card import Model, WeightsFile
 
 LICENCE = "CC-BY-NC-4.0"
@@ -50,7 +50,6 @@ FAMILY = Family(
     ],
     frames=16,
 )
-build = builder(FAMILY)
 
 
 def _released(name: str, hub: str, params_m: float, size_bytes: int, published: str = "", note: str = "") -> Model:
@@ -60,10 +59,9 @@ def _released(name: str, hub: str, params_m: float, size_bytes: int, published: 
         size_bytes=size_bytes,
         licence=LICENCE,
     )
-    return FAMILY.model(name, BUILDER, params_m=params_m, published=published, weights=weights, note=note)
+    return FAMILY.model(name, params_m=params_m, published=published, weights=weights, note=note)
 
 
-BUILDER = "baselines.families.videomaev2:build"
 B = _released("videomaev2-b", "VideoMAEv2-Base", 86.2, 4 * 86_227_200)
 L = _released(
     "videomaev2-l",
@@ -81,4 +79,4 @@ G = _released(
     note="it is not known whether Table 1's nearest-neighbour columns are of g or of L; the hub's file is 64 MB larger "
     "than the encoder's arrays, and what is in them was not seen",
 )
-ANY = FAMILY.model("videomaev2", BUILDER)
+ANY = FAMILY.model("videomaev2")

@@ -6,7 +6,7 @@ Source: github.com/facebookresearch/jepa, whose forward pass equals the authors'
 
 import functools
 
-from baselines.vit.config import HUGE, IMAGENET, LARGE, Family, Layout, ViTConfig, builder, same_tap
+from baselines.vit.config import HUGE, IMAGENET, LARGE, Family, Layout, ViTConfig, same_tap
 from rvm_bench.api.card import Model, WeightsFile
 
 LICENCE = "CC-BY-NC-4.0"
@@ -30,18 +30,16 @@ FAMILY = Family(
     ],
     frames=16,
 )
-build = builder(FAMILY)
 
 
 def _released(name: str, folder: str, params_m: float, size_bytes: int, published: str) -> Model:
     filename = f"{folder}.pth.tar"
     url = f"https://dl.fbaipublicfiles.com/jepa/{folder}/{filename}"
     weights = WeightsFile(url=url, filename=filename, size_bytes=size_bytes, licence=LICENCE)
-    return FAMILY.model(name, BUILDER, params_m=params_m, published=published, weights=weights)
+    return FAMILY.model(name, params_m=params_m, published=published, weights=weights)
 
 
-BUILDER = "baselines.families.vjepa:build"
 # Sizes to three digits, those of a mirror of the official files.
 L = _released("vjepa-l", "vitl16", 307, 5_130_000_000, "V-JEPA-L")
 H = _released("vjepa-h", "vith16", 635, 10_350_000_000, "V-JEPA-H")
-ANY = FAMILY.model("vjepa", BUILDER)
+ANY = FAMILY.model("vjepa")

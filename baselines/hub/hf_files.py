@@ -8,8 +8,8 @@ from typing import Any
 
 from baselines.vit.config import IMAGENET
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import file_sha256
-from rvm_bench.runs.store import read_json
+from rvm_bench.formats.files import read_json
+from rvm_bench.formats.hashes import file_sha256
 
 CONFIG = "config.json"
 PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")

@@ -29,8 +29,8 @@ from baselines.hub.hf_encoders import (
 from baselines.hub.hf_files import CONFIG, Repository, find_repository, weights_sha256
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import file_sha256
-from rvm_bench.runs.store import read_json
+from rvm_bench.formats.files import read_json
+from rvm_bench.formats.hashes import file_sha256
 
 UNUSED = re.compile(r"^(pooler|head|predictor)\.|(^|\.)mask_tokens?$")
 """Parameters, by their name in the base model, that `last_hidden_state` does not depend on: they may be missing."""

@@ -84,6 +84,10 @@ def _last(layers: int) -> dict[str, int]:
     return {"propagation": layers, "readout": layers}
 
 
+BUILDER = "baselines.families.builder:build"
+"""Of every family without options of its own; it finds the family by that of the card."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
     """Models that share an architecture and checkpoint formats.
@@ -112,7 +116,7 @@ class Family:
         """The config of a named member; None for a name that only stands for the family."""
         return self.style(**self.sizes[name]) if name in self.sizes else None
 
-    def model(self, name: str, builder: str, **facts: Any) -> Model:
+    def model(self, name: str, builder: str = BUILDER, **facts: Any) -> Model:
         """A named member and what its card says beyond the family's facts; or the bare family, which takes any file."""
         config = self.config(name)
         any_file = config is None
@@ -147,23 +151,3 @@ SMALL = size(384, 12, 6, 1536)
 BASE = size(768, 12, 12, 3072)
 LARGE = size(1024, 24, 16, 4096)
 HUGE = size(1280, 32, 16, 5120)
-
-
-def builder(family: Family) -> Callable[..., Any]:
-    """The builder of a family that has no options of its own, as a `Model` names it."""
-
-    def build(
-        card: EncoderCard,
-        weights: str,
-        device: str = "cpu",
-        dtype: str = "float32",
-        seed: int = 0,
-        heads: int | None = None,
-        ignore: str | Sequence[str] = (),
-    ) -> Any:
-        """An encoder of the family; the arguments are those of `encoders.load`."""
-        from baselines.vit.encoder import load
-
-        return load(family, card, weights, device=device, dtype=dtype, seed=seed, heads=heads, ignore=ignore)
-
-    return build

@@ -16,8 +16,8 @@ from baselines.vit.tensor_files import files_of
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.formats.hashes import file_sha256
 from rvm_bench.nn.dense import set_matmul_dtype
-from rvm_bench.runs.fingerprint import file_sha256
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

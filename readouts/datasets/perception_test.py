@@ -31,8 +31,8 @@ from readouts.datasets.json_strict import read_annotations
 from readouts.datasets.video_lists import first_existing
 from rvm_bench.api.task import Coverage, Dataset, Task
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
+from rvm_bench.formats.hashes import manifest_sha256
 from rvm_bench.media.video.reader import count_frames
-from rvm_bench.runs.fingerprint import manifest_sha256
 
 VIDEOS = "videos"
 TASK_KEY = "point_tracking"

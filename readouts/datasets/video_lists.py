@@ -14,7 +14,7 @@ from typing import Any
 
 from rvm_bench.api.task import Coverage, Dataset, Task
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import manifest_sha256
+from rvm_bench.formats.hashes import manifest_sha256
 
 SHOWN = 10
 """Missing videos that a run's coverage names; the others it counts. A copy of Kinetics misses thousands."""

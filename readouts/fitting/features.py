@@ -36,9 +36,9 @@ from torch import Tensor
 from readouts.fitting.tensor_files import checksum, save_atomically
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.formats.files import write_atomically, write_json
 from rvm_bench.media.resize import resize
 from rvm_bench.runs.fingerprint import fingerprint
-from rvm_bench.runs.store import write_atomically, write_json
 
 MODES = ("off", "read", "write")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}

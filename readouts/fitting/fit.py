@@ -25,8 +25,8 @@ from readouts.heads.replicated import Sizes
 from readouts.losses import Measure, Selection
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.formats.time import now
 from rvm_bench.runs.distributed import Ranks, joined_ranks
-from rvm_bench.runs.stamp import now
 
 
 def fit(

@@ -23,8 +23,9 @@ from readouts.heads.replicated import Sizes
 from readouts.losses import Measure, Selection
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import LIBRARIES, file_sha256, source_sha256
-from rvm_bench.runs.store import read_json, write_json
+from rvm_bench.formats.files import read_json, write_json
+from rvm_bench.formats.hashes import file_sha256
+from rvm_bench.runs.fingerprint import LIBRARIES, source_sha256
 from rvm_bench.runs.training_folder import TrainingFolder
 
 CHECKPOINT, READOUT, SUMMARY = "checkpoint.safetensors", "readout.safetensors", "fit.json"

@@ -27,7 +27,7 @@ from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.overrides import check_choices
 from rvm_bench.api.task import Dataset, Protocol, Task, constant
 from rvm_bench.fetch.weights import cache_folder
-from rvm_bench.runs.store import read_json
+from rvm_bench.formats.files import read_json
 
 SCIVID = "scivid configs/launch_config.py, the group's only published recipe; the paper gives none"
 OURS = "ours: the paper and the released code say nothing"

@@ -12,14 +12,11 @@ import dataclasses
 
 import numpy as np
 
-from readouts.datasets.waymo.box_video import BoxVideo
+from readouts.datasets.waymo.box_video import FRAMES, STRIDE, BoxVideo, window_starts
 from rvm_bench.errors import UserError
 from rvm_bench.media.frame_sampling import consecutive_clips
 from rvm_bench.media.resize import center_crop, short_side
 
-FRAMES = 16
-STRIDE = 2
-"""The camera's frames from one frame of a clip to the next: 10 a second become 5."""
 SIDE_PX = 256
 LEAST_AREA = 0.005
 """Of the square (4DS as InternVideo-Next reads it, arXiv:2512.01342). It decides in the first frame only: a box may
@@ -123,12 +120,6 @@ def box_windows(video: BoxVideo, *, frames: int = FRAMES, stride: int = STRIDE) 
     is left out.
     """
     return [first + window for first, count in video.runs for window in consecutive_clips(count, frames, stride)]
-
-
-def window_starts(video: BoxVideo, *, frames: int = FRAMES, stride: int = STRIDE) -> np.ndarray:
-    """int64: every frame that a clip without a break can begin with, in order."""
-    span = (frames - 1) * stride + 1
-    return np.concatenate([first + np.arange(max(0, count - span + 1)) for first, count in video.runs])
 
 
 def random_window(

@@ -26,10 +26,10 @@ from readouts.tasks.tracking_protocols import PerceptionProtocol
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, Metric, Overlay, Record
 from rvm_bench.errors import UserError
+from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips
 from rvm_bench.media.resize import square
 from rvm_bench.media.video.reader import read_frames
-from rvm_bench.runs.fingerprint import text_sha256
 
 RASTER_PX = 256
 """Side of the picture in which TAP-Vid measures, whatever the frames' own size."""

@@ -12,9 +12,9 @@ import numpy as np
 
 from rvm_bench.api.task import LONG_SIDE_PX, Overlay, SavesPredictions, ShownFrame
 from rvm_bench.errors import UserError
+from rvm_bench.formats.files import write_atomically
 from rvm_bench.media.drawing import draw_boxes, draw_tracks
-from rvm_bench.runs.store import write_atomically
-from rvm_bench.viz.panels import spread
+from rvm_bench.media.frame_sampling import spread
 
 DRAWN_PX = 400
 """Long side to which smaller frames are brought before something is drawn into them."""

@@ -25,8 +25,8 @@ from readouts.tasks.sources import TaskSource, quarter_starts
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
+from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips, random_clip
-from rvm_bench.runs.fingerprint import text_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from readouts.datasets.waymo.box_video import BoxVideo
+from readouts.datasets.waymo.box_video import BoxVideo, window_starts
 from readouts.datasets.waymo.split import check_waymo, open_waymo
 from readouts.fitting.sampling import Item, Source
 from readouts.heads.replicated import Sizes
@@ -23,14 +23,14 @@ from readouts.heads.tracking import BoxHeadConfig
 from readouts.losses import Measure, Selection, box_l2, box_smooth_l1_giou, mean_box_iou
 from readouts.metrics import box_iou_sums
 from readouts.tasks.base import OURS, ReadoutTask
-from readouts.tasks.box_clips import box_windows, clip_boxes, clip_frames, pad, random_window, window_starts
+from readouts.tasks.box_clips import box_windows, clip_boxes, clip_frames, pad, random_window
 from readouts.tasks.predictions import KeepsOutputs, box_overlay, read_output
 from readouts.tasks.sources import TaskSource
 from readouts.tasks.tracking_protocols import TrackProtocol
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import text_sha256
+from rvm_bench.formats.hashes import text_sha256
 
 SPLITS = "training", "validation"
 LOSSES: dict[str, Measure] = {"l2": box_l2, "smooth_l1_giou": box_smooth_l1_giou}

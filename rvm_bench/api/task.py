@@ -327,3 +327,6 @@ class SavesPredictions:
     def save_predictions(self, folder: Path) -> None:
         """From now on `measure` also writes what it predicts, as files under `folder`."""
         self.predictions = folder
+
+
+DEMO = "demo"

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, load_encoder, model_names
+from rvm_bench.api.registry import find_model, model_names
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 
 
 def doctor(

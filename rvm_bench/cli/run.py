@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvm_bench.api.card import EncoderCard, Model
-from rvm_bench.api.registry import find_model, find_task, load_encoder, model_names, task_names
+from rvm_bench.api.registry import find_model, find_task, model_names, task_names
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.fetch.load import load_encoder
 
 if TYPE_CHECKING:
     from rvm_bench.api.encoder import Encoder

@@ -60,7 +60,7 @@ def train(
     if out is None:
         raise UserError("train needs --out, the folder of this training")
     from rvm_bench.rvm.train import run
-    from rvm_bench.rvm.train.sources import parse_sources
+    from rvm_bench.rvm.train.data.sources import parse_sources
     from rvm_bench.rvm.train.trainer import Layout
 
     done = run.train(

@@ -129,11 +129,13 @@ def propagation(
     height: o.Height = None,
 ) -> None:
     """The masks of the first frame carried through the video, beside the true ones."""
+    from rvm_bench.media.drawing import tinted
     from rvm_bench.media.images import read_labels
+    from rvm_bench.runs.predictions import TASK, read_masks
     from rvm_bench.viz.compare import caption_of
     from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice, read_images
-    from rvm_bench.viz.masks import TASK, find_sequence, propagate, read_masks, tinted
+    from rvm_bench.viz.masks import find_sequence, propagate
     from rvm_bench.viz.panels import Panel
 
     check_suffix(out)
@@ -216,7 +218,7 @@ def reconstruction(
 
 def _originals(footage: "np.ndarray", truth: "np.ndarray | None") -> list["Panel"]:
     """What models are shown, and what is to be found in it where that is known."""
-    from rvm_bench.viz.masks import tinted
+    from rvm_bench.media.drawing import tinted
     from rvm_bench.viz.panels import Panel
 
     panels = [Panel(caption="video", frames=footage)]
@@ -236,8 +238,8 @@ def _say_written(out: Path) -> None:
 
 def _print_iou(found: list["Clustering"], results: list["Separation"]) -> None:
     """A line for some of the frames, the mean, and the floors and the ceiling beside it."""
+    from rvm_bench.media.frame_sampling import spread
     from rvm_bench.tables.run_list import aligned
-    from rvm_bench.viz.panels import spread
     from rvm_bench.viz.separation import SETTLED, settled
 
     models = [one.model for one in found]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, load_encoder
+from rvm_bench.api.registry import find_model
 from rvm_bench.cli.arguments import check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -30,7 +30,9 @@ def info(name: Name) -> None:
     """Print source, licence, size and hash of a model's checkpoint, and where it is."""
     from rvm_bench.fetch import weights
 
-    facts = {key: value for key, value in weights.info(_card(name)).items() if value}
+    card = _card(name)
+    facts = {**weights.info(card), "paper": _paper_row(card), "note": card.note}
+    facts = {key: value for key, value in facts.items() if value}
     width = max(map(len, facts))
     for key, value in facts.items():
         typer.echo(f"{key:{width}}  {value}")
@@ -41,3 +43,14 @@ def _card(name: str) -> EncoderCard:
     if not isinstance(model, Model):
         raise UserError(f"{name} is a plug-in that brings its own weights; there is nothing to fetch")
     return model.card
+
+
+def _paper_row(card: EncoderCard) -> str:
+    """The model's row in the paper's tables, or nothing."""
+    from rvm_bench.tables.published import published_row
+
+    row = published_row(card.published)
+    if not row:
+        return ""
+    scores = ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in ("model", "table", "params_m"))
+    return f"{row['table']}, row {card.published!r}: {scores}"

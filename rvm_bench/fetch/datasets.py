@@ -20,7 +20,7 @@ from typing import Any
 from rvm_bench.api.task import DataSource, Task
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.download import check_hash, download, require_space
-from rvm_bench.runs.store import lock
+from rvm_bench.formats.files import lock
 
 COMPANIONS = ("__MACOSX", ".DS_Store")
 """What some archivers leave beside the data."""

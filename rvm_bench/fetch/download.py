@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import file_sha256
-from rvm_bench.runs.stamp import now
-from rvm_bench.runs.store import read_json, write_json
+from rvm_bench.formats.files import read_json, write_json
+from rvm_bench.formats.hashes import file_sha256
+from rvm_bench.formats.time import now
 
 
 def download(url: str, part: Path, *, by_hand: str, verb: str = "fetch", room: float = 1.0) -> None:

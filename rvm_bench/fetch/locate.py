@@ -5,11 +5,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rvm_bench.api.task import Task
+from rvm_bench.api.task import DEMO, Task
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.weights import cache_folder
-
-DEMO = "demo"
 
 
 def data_folder(task: Task, data: str | Path | None) -> Path:
@@ -35,11 +33,10 @@ def data_folder(task: Task, data: str | Path | None) -> Path:
 
 
 def demo_folder(task: Task) -> Path:
-    """The demo copy of a task in the cache, written if need be. A new version of the demo code writes a new copy."""
-    import rvm_bench.demo
-    from rvm_bench.runs.fingerprint import package_sha256
+    """The demo copy of a task in the cache, written if need be. Other code that writes it, another copy."""
+    from rvm_bench.formats.source_code import closure_sha256, modules_used_by
 
-    version = package_sha256(Path(rvm_bench.demo.__file__).parent)[:12]
+    version = closure_sha256(modules_used_by(type(task).write_demo))[:12]
     return write_demo(task, cache_folder() / "demo" / version)
 
 

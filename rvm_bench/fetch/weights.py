@@ -11,9 +11,8 @@ from typing import Any
 from rvm_bench.api.card import EncoderCard, WeightsFile
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.download import check_hash, download, record_of
-from rvm_bench.runs.fingerprint import file_sha256
-from rvm_bench.runs.store import read_json
-from rvm_bench.tables.published import published_row
+from rvm_bench.formats.files import read_json
+from rvm_bench.formats.hashes import file_sha256
 
 CONTAINER_OVERHEAD = 0.01
 """Where only the arrays' size is known: how much larger the file may be, for the headers of its container."""
@@ -87,9 +86,8 @@ def fetch(card: EncoderCard) -> Path:
 
 
 def info(card: EncoderCard) -> dict[str, Any]:
-    """What is known of a model and its checkpoint: source, licence, size, hash, where it is, and the paper's row."""
+    """What is known of a model and its checkpoint: source, licence, size, hash, and where it is."""
     released = card.weights
-    row = published_row(card.published)
     facts: dict[str, Any] = {"model": card.name, "source": card.source}
     if released is None:
         facts |= {"weights": "none released", "licence": card.licence}
@@ -97,12 +95,9 @@ def info(card: EncoderCard) -> dict[str, Any]:
         facts |= _file_facts(card.name, released)
     layers = set(card.taps.values())
     taps = {"every task": layers.pop()} if len(layers) == 1 else card.taps
-    scores = ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in ("model", "table", "params_m"))
     return facts | {
         "parameters": f"{card.params_m:g} M" if card.params_m else "",
         "taps": "; ".join(f"{family}: {layer}" for family, layer in taps.items()),
-        "paper": f"{row['table']}, row {card.published!r}: {scores}" if row else "",
-        "note": card.note,
     }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvm_bench.errors import UserError
 from rvm_bench.figures.looks import INK, Look
-from rvm_bench.runs.store import write_atomically
+from rvm_bench.formats.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

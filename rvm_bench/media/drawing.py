@@ -243,3 +243,23 @@ def _dashes(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[tuple[in
         first, last = np.rint(a + at * step), np.rint(a + min(at + DASH_PX - 1, length) * step)
         pieces.append(((int(first[0]), int(first[1])), (int(last[0]), int(last[1]))))
     return pieces
+
+
+VOID = 255
+
+
+TINT = 0.6
+
+
+def tinted(frame: np.ndarray, mask: np.ndarray, outlines: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [H, W, 3]: the frame with every object of the mask [H, W] in its colour and outlined in white; what is 0 or
+    void stays as it is. With `outlines`, another mask, the white lines are those of that one."""
+    mask = np.where(mask == VOID, 0, mask)
+    edges = mask if outlines is None else np.where(outlines == VOID, 0, outlines)
+    colours = PALETTE[(mask.astype(int) - 1) % len(PALETTE)]
+    drawn = np.where((mask > 0)[..., None], (1 - TINT) * frame + TINT * colours, frame).round().astype(np.uint8)
+    edge = np.zeros(mask.shape, bool)
+    edge[:-1] |= edges[:-1] != edges[1:]
+    edge[:, :-1] |= edges[:, :-1] != edges[:, 1:]
+    drawn[edge] = 255
+    return drawn

@@ -5,9 +5,14 @@ beyond the last frame is the last frame again. Source of both, and of the three 
 `contrib/data/frame_sampling.py`, the sampler of the group that published the protocol.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from rvm_bench.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 
 def middle_clip(length: int, frames: int, stride: int) -> np.ndarray:
@@ -74,3 +79,8 @@ def _room(length: int, frames: int, stride: int) -> int:
 
 def _clip(start: int | np.ndarray, length: int, frames: int, stride: int) -> np.ndarray:
     return np.minimum(start + stride * np.arange(frames), length - 1)
+
+
+def spread(length: int, columns: int) -> list[int]:
+    """At most `columns` times from the first to the last of `length`, at equal distances."""
+    return sorted(set(np.linspace(0, length - 1, columns).round().astype(int).tolist()))

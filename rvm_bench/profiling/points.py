@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import read_json, write_atomically
+from rvm_bench.formats.files import read_json, write_atomically
 
 STREAM, AT_ONCE = "stream", "at once"
 """The ways of giving a model N frames: as in a run, or in one forward pass."""

@@ -27,7 +27,7 @@ class Subject:
         """The encoder, in a process that uses so many threads from here on."""
         import torch
 
-        from rvm_bench.api.registry import load_encoder
+        from rvm_bench.fetch.load import load_encoder
 
         if self.threads:
             torch.set_num_threads(self.threads)

@@ -8,10 +8,11 @@ from typing import Any
 
 from rvm_bench.api.card import Model
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.registry import find_model, load_encoder
-from rvm_bench.api.task import Dataset, Record, SavesPredictions, Task
+from rvm_bench.api.registry import find_model
+from rvm_bench.api.task import DEMO, Dataset, Record, SavesPredictions, Task
 from rvm_bench.errors import UserError
-from rvm_bench.fetch.locate import DEMO, data_folder
+from rvm_bench.fetch.load import load_encoder
+from rvm_bench.fetch.locate import data_folder
 from rvm_bench.runs.finished import FinishedRun
 from rvm_bench.tables.comparison import FIT, records_of, task_of
 

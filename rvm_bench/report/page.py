@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
+from rvm_bench.formats.files import write_atomically
 from rvm_bench.report.charts import Chart
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.scoreboard import Scoreboard
 from rvm_bench.report.sprites import Player, fitting
 from rvm_bench.report.stamps import stamp_of
-from rvm_bench.runs.store import write_atomically
 from rvm_bench.tables.columns import COLUMNS, GROUPS
 
 LIMIT = 10_000_000

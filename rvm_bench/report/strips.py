@@ -7,13 +7,13 @@ from typing import Any
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset
 from rvm_bench.errors import UserError
+from rvm_bench.media.frame_sampling import spread
 from rvm_bench.report.again import model_of
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.pictures import Sources
 from rvm_bench.report.sprites import Player, sprite
 from rvm_bench.viz.compare import pca_panels
 from rvm_bench.viz.footage import Choice, read_images
-from rvm_bench.viz.panels import spread
 
 FRAMES, SIDE_PX = 16, 256
 """Of the video that models see: as many, from the first on, and their short side."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import read_json, recorded_lines
+from rvm_bench.runs.store import recorded_lines
+from rvm_bench.formats.files import read_json
 
 SECTIONS = (
     "protocol",

@@ -14,10 +14,13 @@ from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.runs.fingerprint import describe_run
 from rvm_bench.api.overrides import off_protocol
-from rvm_bench.api.registry import find_task, load_encoder
-from rvm_bench.runs.stamp import code_version, environment, now, peak_memory_mb
+from rvm_bench.api.registry import find_task
+from rvm_bench.fetch.load import load_encoder
+from rvm_bench.runs.stamp import code_version, environment, peak_memory_mb
+from rvm_bench.formats.time import now
 from rvm_bench.stats.bootstrap import bootstrap_interval
-from rvm_bench.runs.store import RunFolder, Shard, read_json, shard_of, write_atomically, write_json
+from rvm_bench.runs.store import RunFolder, Shard, shard_of
+from rvm_bench.formats.files import read_json, write_atomically, write_json
 from rvm_bench.api.task import Dataset, Task, Video
 
 LEVEL = 0.95

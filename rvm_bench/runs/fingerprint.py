@@ -5,7 +5,7 @@ import inspect
 import json
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rvm_bench.api.encoder import Encoder
     from rvm_bench.api.task import Dataset, Task
+from rvm_bench.formats.hashes import file_sha256, package_sha256
 
 SCHEMA = 1
 """Version of the records and of result.json. Raise it when either changes its meaning."""
@@ -65,29 +66,12 @@ def source_sha256(classes: Sequence[type]) -> str:
     return digest.hexdigest()
 
 
-def package_sha256(folder: Path) -> str:
-    """Hash of every Python file under a folder."""
-    files = sorted(folder.rglob("*.py"))
-    return manifest_sha256((file.relative_to(folder).as_posix(), file) for file in files)
 
 
-def manifest_sha256(files: Iterable[tuple[str, Path]]) -> str:
-    """Hash over (label, size, content hash) of files, in the order given."""
-    digest = hashlib.sha256()
-    for label, path in files:
-        content = path.read_bytes()
-        digest.update(f"{label} {len(content)} {hashlib.sha256(content).hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file of any size, read once."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def text_sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _root_module(cls: type) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rvm_bench.errors import UserError
 from rvm_bench.runs.fingerprint import SCHEMA
-from rvm_bench.runs.store import read_json
+from rvm_bench.formats.files import read_json
 
 FLAGS = {
     "partial": "incomplete videos were left out",

@@ -1,6 +1,5 @@
 """What a number was made with: code, libraries, hardware, time and memory."""
 
-import datetime
 import os
 import platform
 import resource
@@ -10,14 +9,13 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
-import rvm_bench
 
 STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors", "av")
 
 
 def code_version() -> dict[str, Any]:
     """The package's version and, in a git checkout, the commit and whether tracked or new source differs from it."""
-    checkout = Path(rvm_bench.__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     commit = _git(checkout, "rev-parse", "HEAD") if (checkout / ".git").exists() else None
     status = _git(checkout, "status", "--porcelain") if commit else None
     return {
@@ -57,8 +55,6 @@ def peak_memory_mb(device: str) -> dict[str, float]:
     return peak
 
 
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from rvm_bench.errors import UserError
 from rvm_bench.runs.fingerprint import fingerprint
-from rvm_bench.runs.store import lock, read_json, whole_lines, write_atomically, write_json
+from rvm_bench.formats.files import lock, read_json, whole_lines, write_atomically, write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,9 @@ from typing import Any
 from rvm_bench.api.registry import find_task
 from rvm_bench.api.task import Record, Task
 from rvm_bench.errors import UserError
+from rvm_bench.formats.files import read_json
 from rvm_bench.runs.finished import FinishedRun
-from rvm_bench.runs.store import read_json, recorded_lines
+from rvm_bench.runs.store import recorded_lines
 from rvm_bench.stats.bootstrap import FEWEST_TESTED, Paired, paired_bootstrap
 
 FIT = Path("fit") / "fit.json"

@@ -16,8 +16,8 @@ from typing import Any
 
 from rvm_bench.api.registry import find_task
 from rvm_bench.errors import UserError
+from rvm_bench.formats.files import write_atomically
 from rvm_bench.runs.finished import FinishedRun
-from rvm_bench.runs.store import write_atomically
 
 REPRODUCED, OFF, NOT_RUN = "reproduced", "off", "not yet run"
 STATUSES = (REPRODUCED, OFF, NOT_RUN)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rvm_bench.formats.files import read_json
 from rvm_bench.runs.finished import FLAGS, flags_of
-from rvm_bench.runs.store import read_json
 from rvm_bench.tables.published import published_score
 
 Row = dict[str, Any]

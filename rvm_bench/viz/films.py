@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from rvm_bench.errors import UserError
 from rvm_bench.media.drawing import write_png
-from rvm_bench.viz.panels import Panel, sheet, side_by_side, spread
+from rvm_bench.media.frame_sampling import spread
+from rvm_bench.viz.panels import Panel, sheet, side_by_side
 
 SUFFIXES = (".mp4", ".gif", ".png")
 FILM_HEIGHT_PX, SHEET_HEIGHT_PX = 256, 128

@@ -75,11 +75,6 @@ def sheet(panels: Sequence[Panel], titles: Sequence[str], *, height_px: int) -> 
     return page
 
 
-def spread(length: int, columns: int) -> list[int]:
-    """At most `columns` times from the first to the last of `length`, at equal distances."""
-    return sorted(set(np.linspace(0, length - 1, columns).round().astype(int).tolist()))
-
-
 def _shown(frame: np.ndarray | None) -> np.ndarray:
     assert frame is not None, "panels of films have a picture at every time"
     return frame

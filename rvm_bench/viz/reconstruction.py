@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-import rvm_bench.rvm
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
+from rvm_bench.rvm.reconstruction import reconstruct
 
 SOURCES = 4
 DELTA_MIN, DELTA_MAX = 4, 48
@@ -68,7 +68,7 @@ def decode(
     parts = []
     for start in range(0, len(targets), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        found: Any = rvm_bench.rvm.reconstruct(
+        found: Any = reconstruct(
             encoder, sources[None], targets[None, part], deltas[None, part], inds_restore[None, part]
         )
         parts.append(np.asarray(found.cpu() if hasattr(found, "cpu") else found, np.float32)[0])

@@ -13,8 +13,8 @@ from layouts import the_run
 
 import rvm_bench
 from rvm_bench.errors import UserError
+from rvm_bench.formats.files import read_json
 from rvm_bench.nn.positions import sinusoid_table
-from rvm_bench.runs.store import read_json
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `hub`")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 
 
 def test_a_feature_is_a_patch_row_by_row_with_channels_last():

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import RunFolder, gather, shard_of, whole_lines
+from rvm_bench.formats.files import whole_lines
+from rvm_bench.runs.store import RunFolder, gather, shard_of
 
 DESCRIPTION = {"encoder": {"card": {"name": "model"}}, "task": {"name": "task"}, "x": 1}
 VIDEOS = ["a", "b", "ü"]

@@ -10,7 +10,7 @@ from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
 from rvm_bench.api.task import Coverage, Dataset, Metric, Protocol, Task, constant
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import manifest_sha256
+from rvm_bench.formats.hashes import manifest_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from baselines.vit.encoder import ClipViT
 from baselines.vit.model import ViT
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.profiling.flops import NotCounted, count_flops
 from rvm_bench.profiling.points import AT_ONCE, STREAM
 from rvm_bench.rvm.train.cost import forward_flops

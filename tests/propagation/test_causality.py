@@ -11,7 +11,7 @@ from propagation.knn.propagator import Propagator, normalize
 from propagation.labels import mask_to_heat
 from propagation.tasks.davis import DavisProtocol
 from propagation.tasks.protocol import soft_labels
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 
 HEIGHT_PX, WIDTH_PX = 32, 48
 SMALL = {"input_height_px": HEIGHT_PX, "input_width_px": WIDTH_PX, "radius": 2}

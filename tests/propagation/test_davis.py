@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from propagation.tasks.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels
 
 

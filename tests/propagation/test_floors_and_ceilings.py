@@ -25,9 +25,10 @@ import pytest
 from propagation.labels import heat_to_mask, heat_to_pose, mask_to_heat, pose_to_heat
 from propagation.metrics import boundary_f_measure, confusion, mean_iou, pck, region_similarity
 from propagation.tasks.davis import read_mask
-from rvm_bench.api.registry import find_task, load_encoder
+from rvm_bench.api.registry import find_task
 from rvm_bench.demo import davis, jhmdb, vip
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels
 
 ORACLE = f"{Path(__file__).parents[1] / 'oracle.py'}:Oracle"

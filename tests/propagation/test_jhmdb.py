@@ -13,9 +13,9 @@ from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import pck
 from propagation.tasks.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS, JhmdbProtocol, JhmdbTask
 from propagation.tasks.protocol import soft_labels
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.demo import jhmdb as demo
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.runs.engine import evaluate
 
 SIZE_HW = (48, 64)

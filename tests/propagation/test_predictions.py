@@ -5,7 +5,7 @@ import pytest
 
 from propagation.metrics import region_similarity
 from propagation.tasks.davis import DavisProtocol, DavisTask
-from rvm_bench.api.registry import load_encoder
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels
 from rvm_bench.runs.engine import evaluate
 

@@ -15,8 +15,8 @@ from propagation.metrics import region_similarity
 from propagation.tasks.davis import DavisProtocol, DavisTask
 from propagation.tasks.protocol import PropagationProtocol
 from rvm_bench.api.overrides import off_protocol, override
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels, read_rgb
 
 SIZES = [(480, 854), (480, 910), (480, 720), (480, 640), (480, 1138), (854, 480), (60, 110), (101, 203)]

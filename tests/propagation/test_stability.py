@@ -9,8 +9,8 @@ from layouts import write_davis
 
 from propagation.tasks.davis import DavisTask
 from propagation.tasks.stability import LENGTHS, DavisStabilityTask, StabilityProtocol
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.runs.engine import evaluate
 
 SMALL = {"input_height_px": 96, "input_width_px": 320}

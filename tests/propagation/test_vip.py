@@ -9,8 +9,8 @@ from PIL import Image
 from propagation.metrics import mean_iou
 from propagation.tasks.vip import OFFICIAL_VIDEOS, VipProtocol, VipTask
 from rvm_bench import evaluate
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels
 
 HEIGHT_PX, WIDTH_PX = 60, 110

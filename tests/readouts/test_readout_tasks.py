@@ -21,10 +21,11 @@ from readouts.tasks.scannet import ScanNetProtocol, ScanNetTask
 from readouts.tasks.ssv2 import SSv2Protocol, SSv2Task
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
-from rvm_bench.api.registry import find_task, load_encoder
+from rvm_bench.api.registry import find_task
 from rvm_bench.demo import kinetics, scannet, ssv2
 from rvm_bench.demo.scannet import DemoScan
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.fetch.locate import data_folder, demo_folder
 
 TASKS = {"ssv2": SSv2Task, "kinetics": KineticsTask, "scannet": ScanNetTask}

@@ -20,9 +20,9 @@ from readouts.tasks.perception_test import PerceptionProtocol, PerceptionTask
 from readouts.tasks.waymo import WaymoProtocol, WaymoTask
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.demo import movi, perception, waymo
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.fetch.locate import data_folder
 from rvm_bench.formats.tf_example import encode_sequence_example, tensor_to_proto
 from rvm_bench.formats.tfrecord import write_records

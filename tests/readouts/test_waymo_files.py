@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from waymo_tables import NAME, SIZE_Y, START_US, jpeg, some_rows, write
 
+from readouts.datasets.waymo.box_video import window_starts
 from readouts.datasets.waymo.split import OFFICIAL_SEGMENTS, check_waymo, open_waymo
 from readouts.datasets.waymo.v2 import open_segment_v2
-from readouts.tasks.box_clips import box_windows, random_window, window_starts
+from readouts.tasks.box_clips import box_windows, random_window
 from rvm_bench.errors import UserError
 from rvm_bench.formats.tfrecord import write_records
 

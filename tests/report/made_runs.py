@@ -4,7 +4,8 @@ from layouts import write_davis
 from runs_on_disk import write_run
 
 from propagation.tasks.stability import LENGTHS
-from rvm_bench.api.registry import find_task, load_encoder
+from rvm_bench.api.registry import find_task
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.runs.engine import evaluate
 
 SMALL = ("input_height_px=64", "input_width_px=112")

@@ -75,7 +75,7 @@ def sharded(folder):
     """Trains on data 2 x fsdp 4, in two parts, saves to FOLDER/sharded, then goes on from FOLDER/alone."""
     import jax
 
-    from rvm_bench.rvm.jax.trainer import JaxTrainer
+    from rvm_bench.rvm.train.jax.trainer import JaxTrainer
 
     with JaxTrainer(RECIPE, Layout(fsdp=4, accumulate=2)) as trainer:
         reports = train(trainer, range(3))
@@ -102,7 +102,7 @@ def sharded(folder):
 
 def together(folder):
     """Trains as one of several processes on fsdp over all of them; each writes what it saw."""
-    from rvm_bench.rvm.jax.trainer import JaxTrainer
+    from rvm_bench.rvm.train.jax.trainer import JaxTrainer
 
     with JaxTrainer(RECIPE, Layout()) as trainer:
         first = trainer.host[0] == 0

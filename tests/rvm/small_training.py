@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rvm_bench.rvm.checkpoint import RVMConfig
-from rvm_bench.rvm.train.loader import TrainingBatch
+from rvm_bench.rvm.train.data.loader import TrainingBatch
 from rvm_bench.rvm.train.recipes import Recipe, rvm_demo
 
 SMALL = RVMConfig(

@@ -12,7 +12,7 @@ from rvm_bench.api.registry import find_model
 from rvm_bench.fetch.weights import fetch
 from rvm_bench.media.resize import center_crop
 from rvm_bench.rvm.masking import draw
-from rvm_bench.rvm.train.procedural import ProceduralScene
+from rvm_bench.rvm.train.data.procedural import ProceduralScene
 from rvm_bench.rvm.train.recipes import rvm_demo
 
 RECIPE = rvm_demo()

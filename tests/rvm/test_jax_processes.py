@@ -6,7 +6,7 @@ from rvm_bench.errors import UserError
 
 jax = pytest.importorskip("jax", reason="needs the extra `jax`")
 
-from rvm_bench.rvm.jax import processes  # noqa: E402
+from rvm_bench.rvm.train.jax import processes  # noqa: E402
 
 NAMED = {"JAX_COORDINATOR_ADDRESS": "node1:1234", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}

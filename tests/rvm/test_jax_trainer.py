@@ -30,8 +30,8 @@ from jax_training import RATES, RECIPE, batch, train  # noqa: E402
 
 from rvm_bench.rvm.jax.model import RVM  # noqa: E402
 from rvm_bench.rvm.jax.objective import loss  # noqa: E402
-from rvm_bench.rvm.jax.trainer import JaxTrainer  # noqa: E402
 from rvm_bench.rvm.jax.weights import to_arrays  # noqa: E402
+from rvm_bench.rvm.train.jax.trainer import JaxTrainer  # noqa: E402
 
 REPORTS = 1e-5  # relative; measured 1e-6
 WEIGHTS = 1e-5  # of weights that moved by up to 1e-2; measured 1e-6

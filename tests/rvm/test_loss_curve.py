@@ -12,10 +12,10 @@ import pytest
 from small_training import small_recipe
 
 from rvm_bench.nn.schedule import warmup_cosine
-from rvm_bench.rvm.train.data import Mixture
-from rvm_bench.rvm.train.loader import TrainingBatch
+from rvm_bench.rvm.train.data.loader import TrainingBatch
+from rvm_bench.rvm.train.data.mixture import Mixture
+from rvm_bench.rvm.train.data.sources import Source
 from rvm_bench.rvm.train.run import make_trainer
-from rvm_bench.rvm.train.sources import Source
 from rvm_bench.rvm.train.trainer import Layout
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")

@@ -10,10 +10,11 @@ import torch
 from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint, masking
 from rvm_bench.rvm.checkpoint import RVMConfig
-from rvm_bench.rvm.torch.joint import JointRVM, untrained
+from rvm_bench.rvm.torch.joint import JointRVM
 from rvm_bench.rvm.torch.model import Reconstructor
 from rvm_bench.rvm.torch.objective import loss, recompute_blocks
 from rvm_bench.rvm.torch.weights import from_arrays
+from rvm_bench.rvm.train.torch.untrained import untrained
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = RVMConfig(

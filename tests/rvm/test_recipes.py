@@ -18,10 +18,10 @@ from rvm_bench.errors import UserError
 from rvm_bench.nn.schedule import warmup_cosine
 from rvm_bench.rvm import masking
 from rvm_bench.rvm.checkpoint import SIZES
-from rvm_bench.rvm.torch.joint import untrained
 from rvm_bench.rvm.torch.objective import loss, recompute_blocks
 from rvm_bench.rvm.train import cost
 from rvm_bench.rvm.train.recipes import RECIPES, Recipe, find_recipe, rvm_demo, rvm_s, rvm_s_self_attention
+from rvm_bench.rvm.train.torch.untrained import untrained
 
 TINY = dataclasses.replace(rvm_s(), model=SIZES["rvm-tiny"], size_px=128, dtype="float32")
 S = dataclasses.replace(rvm_s(), size_px=128, dtype="float32")

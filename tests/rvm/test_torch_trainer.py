@@ -15,10 +15,10 @@ import torch
 from small_training import random_batch, small_recipe
 
 from rvm_bench.errors import UserError
-from rvm_bench.rvm.torch.joint import untrained
 from rvm_bench.rvm.torch.objective import loss
-from rvm_bench.rvm.torch.trainer import TorchTrainer
 from rvm_bench.rvm.torch.weights import places
+from rvm_bench.rvm.train.torch.trainer import TorchTrainer
+from rvm_bench.rvm.train.torch.untrained import untrained
 from rvm_bench.rvm.train.trainer import Layout, decayed
 
 RATE = 5e-3

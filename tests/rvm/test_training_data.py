@@ -15,12 +15,12 @@ from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.media.video.reader import frame_times_s
 from rvm_bench.media.video.writer import write_video
 from rvm_bench.rvm.masking import visible_count
-from rvm_bench.rvm.train.augment import CROP_RATIO, CROP_SCALE, augment, draw_crop, resized_crop
-from rvm_bench.rvm.train.data import Mixture
-from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
-from rvm_bench.rvm.train.sampling import SampleConfig
-from rvm_bench.rvm.train.sources import Source
-from rvm_bench.rvm.train.timing import clip_at_rate
+from rvm_bench.rvm.train.data.augment import CROP_RATIO, CROP_SCALE, augment, draw_crop, resized_crop
+from rvm_bench.rvm.train.data.mixture import Mixture
+from rvm_bench.rvm.train.data.procedural import FRAMES, ProceduralScene
+from rvm_bench.rvm.train.data.sampling import SampleConfig
+from rvm_bench.rvm.train.data.sources import Source
+from rvm_bench.rvm.train.data.timing import clip_at_rate
 
 SMALL = SampleConfig(size_px=32, patch_px=4, seed=5)
 

@@ -9,11 +9,11 @@ import pytest
 
 from rvm_bench.errors import UserError
 from rvm_bench.media.video.writer import write_video
-from rvm_bench.rvm.train.data import Mixture
-from rvm_bench.rvm.train.loader import TrainingLoader
-from rvm_bench.rvm.train.procedural import ProceduralScene
-from rvm_bench.rvm.train.sampling import SampleConfig
-from rvm_bench.rvm.train.sources import Source
+from rvm_bench.rvm.train.data.loader import TrainingLoader
+from rvm_bench.rvm.train.data.mixture import Mixture
+from rvm_bench.rvm.train.data.procedural import ProceduralScene
+from rvm_bench.rvm.train.data.sampling import SampleConfig
+from rvm_bench.rvm.train.data.sources import Source
 
 pytest.importorskip("grain")
 

@@ -10,10 +10,10 @@ from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.formats.tf_example import encode_sequence_example
 from rvm_bench.formats.tfrecord import write_records
 from rvm_bench.media.video.writer import write_video
-from rvm_bench.rvm.train.data import Mixture
-from rvm_bench.rvm.train.sampling import SampleConfig
-from rvm_bench.rvm.train.shards import Shards, write_shards
-from rvm_bench.rvm.train.sources import (
+from rvm_bench.rvm.train.data.mixture import Mixture
+from rvm_bench.rvm.train.data.sampling import SampleConfig
+from rvm_bench.rvm.train.data.shards import Shards, write_shards
+from rvm_bench.rvm.train.data.sources import (
     PAPER_MIXTURE,
     Source,
     digest,

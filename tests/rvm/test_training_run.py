@@ -19,12 +19,12 @@ from rvm_bench.cli import app
 from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.train import run
+from rvm_bench.rvm.train.data.pictures import GAP_PX, HIDDEN, strip
+from rvm_bench.rvm.train.data.sources import Source
 from rvm_bench.rvm.train.export import export, recipe_from
 from rvm_bench.rvm.train.folder import PretrainingFolder, checkpoints
-from rvm_bench.rvm.train.pictures import GAP_PX, HIDDEN, strip
 from rvm_bench.rvm.train.recipes import rvm_demo, rvm_s
 from rvm_bench.rvm.train.run import Running, train
-from rvm_bench.rvm.train.sources import Source
 
 pytest.importorskip("grain")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from seeing import Colour, Motion
 
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.cli import viz_options
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
 from rvm_bench.viz.compare import clusterings
 from rvm_bench.viz.maps import cell_sums
 from rvm_bench.viz.noise_square import PATHS, NoiseSquare

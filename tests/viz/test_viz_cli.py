@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvm_bench.api.registry import load_encoder
 from rvm_bench.cli.viz_options import weights_by_model
 from rvm_bench.errors import UserError
+from rvm_bench.fetch.load import load_encoder
+from rvm_bench.media.drawing import tinted
 from rvm_bench.media.images import write_labels
+from rvm_bench.runs.predictions import read_masks
 from rvm_bench.rvm import masking
-from rvm_bench.viz.masks import find_sequence, propagate, read_masks, tinted
+from rvm_bench.viz.masks import find_sequence, propagate
 from rvm_bench.viz.reconstruction import decode, deltas_within, masked
 
 SEEING = Path(__file__).with_name("seeing.py")

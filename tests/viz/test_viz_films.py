@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from rvm_bench.errors import UserError
+from rvm_bench.media.frame_sampling import spread
 from rvm_bench.viz.films import check_suffix, write_panels
-from rvm_bench.viz.panels import BAND_PX, GAP_PX, Panel, sheet, side_by_side, spread
+from rvm_bench.viz.panels import BAND_PX, GAP_PX, Panel, sheet, side_by_side
 
 COLOURS = np.array([[230, 159, 0], [0, 114, 178], [0, 158, 115]], np.uint8)
 

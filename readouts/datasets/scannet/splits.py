@@ -18,7 +18,7 @@ from tqdm import tqdm
 from readouts.datasets.scannet.scans import SUBSAMPLED, Scan, open_scan
 from rvm_bench.api.task import Coverage
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.runs.fingerprint import file_sha256
+from rvm_bench.formats.hashes import file_sha256
 
 SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}
 SPLIT_FOLDERS = ("", "splits", "Tasks/Benchmark")

@@ -244,3 +244,16 @@ def _first_size(pictures: Pictures) -> tuple[int, int]:
 def _not_a_picture(i: int, pictures: Pictures, error: Exception) -> DamagedFile:
     why = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
     return DamagedFile(f"frame {i} of {pictures.file} cannot be read as a JPEG ({why}); get the file again")
+
+
+FRAMES = 16
+
+
+STRIDE = 2
+"""The camera's frames from one frame of a clip to the next: 10 a second become 5."""
+
+
+def window_starts(video: BoxVideo, *, frames: int = FRAMES, stride: int = STRIDE) -> np.ndarray:
+    """int64: every frame that a clip without a break can begin with, in order."""
+    span = (frames - 1) * stride + 1
+    return np.concatenate([first + np.arange(max(0, count - span + 1)) for first, count in video.runs])

@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from readouts.datasets.waymo.box_video import BoxVideo
+from readouts.datasets.waymo.box_video import FRAMES, STRIDE, BoxVideo, window_starts
 from readouts.datasets.waymo.v1 import open_segment_v1
 from readouts.datasets.waymo.v2 import BOXES, IMAGES, open_segment_v2
-from readouts.tasks.box_clips import FRAMES, STRIDE, window_starts
 from rvm_bench.api.task import Coverage
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.formats.tfrecord import check_records

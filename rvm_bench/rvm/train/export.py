@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import read_json
+from rvm_bench.formats.files import read_json
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.checkpoint import RVMConfig
 from rvm_bench.rvm.train.folder import SUMMARY, check_files, checkpoints

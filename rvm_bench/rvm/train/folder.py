@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import file_sha256
-from rvm_bench.runs.store import read_json, write_json
+from rvm_bench.formats.files import read_json, write_json
+from rvm_bench.formats.hashes import file_sha256
 from rvm_bench.runs.training_folder import TrainingFolder
 from rvm_bench.rvm.train.trainer import Trainer
 

@@ -13,7 +13,7 @@ from rvm_bench.api.overrides import check_choices
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.rvm.checkpoint import SIZES, RVMConfig
 from rvm_bench.rvm.masking import MASK_RATIO
-from rvm_bench.rvm.train.sampling import SampleConfig
+from rvm_bench.rvm.train.data.sampling import SampleConfig
 
 
 def _from(source: str, default: Any = dataclasses.MISSING) -> Any:

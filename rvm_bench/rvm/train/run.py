@@ -16,14 +16,15 @@ from typing import Any
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.formats.time import now
 from rvm_bench.nn.schedule import warmup_cosine
-from rvm_bench.runs.stamp import code_version, now
+from rvm_bench.runs.stamp import code_version
 from rvm_bench.rvm.train.cost import DEVICES, parameters, step_flops, total_flops
-from rvm_bench.rvm.train.data import Mixture
+from rvm_bench.rvm.train.data.loader import LEFT_OUT_LIMIT, TrainingBatch, TrainingLoader
+from rvm_bench.rvm.train.data.mixture import Mixture
+from rvm_bench.rvm.train.data.sources import PAPER_MIXTURE, Source
 from rvm_bench.rvm.train.folder import PretrainingFolder
-from rvm_bench.rvm.train.loader import LEFT_OUT_LIMIT, TrainingBatch, TrainingLoader
 from rvm_bench.rvm.train.recipes import Recipe
-from rvm_bench.rvm.train.sources import PAPER_MIXTURE, Source
 from rvm_bench.rvm.train.trainer import Layout, Trainer
 
 BACKENDS = ("torch", "jax")
@@ -117,12 +118,12 @@ def make_trainer(recipe: Recipe, backend: str, layout: Layout, device: str | Non
         UserError: an unknown backend, a package that is not installed, or a layout or device that cannot be.
     """
     if backend == "torch":
-        from rvm_bench.rvm.torch.trainer import TorchTrainer
+        from rvm_bench.rvm.train.torch.trainer import TorchTrainer
 
         return TorchTrainer(recipe, layout, device)
     if backend == "jax":
         try:
-            from rvm_bench.rvm.jax.trainer import JaxTrainer
+            from rvm_bench.rvm.train.jax.trainer import JaxTrainer
         except ImportError as error:
             raise UserError(
                 f"training with jax needs a further package ({error}): pip install 'rvm-bench[jax,train]'"
@@ -237,7 +238,7 @@ class _Training:
     def _picture(self, step: int, batch: TrainingBatch) -> None:
         decoded = self.trainer.reconstruct(batch)
         if self.trainer.leads:
-            from rvm_bench.rvm.train.pictures import strip
+            from rvm_bench.rvm.train.data.pictures import strip
 
             picture = strip(batch, decoded, self.recipe.model.patch, self.recipe.mask_ratio)
             self.kept.add_picture(step, picture)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rvm_bench.errors import UserError
-from rvm_bench.rvm.train.loader import TrainingBatch
+from rvm_bench.rvm.train.data.loader import TrainingBatch
 from rvm_bench.rvm.train.recipes import Recipe
 
 
@@ -48,8 +48,8 @@ class Layout:
 class Trainer(Protocol):
     """A model, its optimiser and its devices. Every process of a training calls every method alike.
 
-    Made by `rvm_bench.rvm.torch.trainer.TorchTrainer(recipe, layout, device)` and
-    `rvm_bench.rvm.jax.trainer.JaxTrainer(recipe, layout)`; both start from
+    Made by `rvm_bench.rvm.train.torch.trainer.TorchTrainer(recipe, layout, device)` and
+    `rvm_bench.rvm.train.jax.trainer.JaxTrainer(recipe, layout)`; both start from
     `rvm_bench.rvm.train.initial.initial_arrays(recipe.model, recipe.seed, recipe.start)`. A context: it leaves its
     process group.
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from rvm_bench.errors import UserError
 from rvm_bench.rvm import checkpoint
-from rvm_bench.rvm.jax import mesh as meshes
-from rvm_bench.rvm.jax import processes, saving
 from rvm_bench.rvm.jax.model import RVM
-from rvm_bench.rvm.jax.update import State, optimiser, update
 from rvm_bench.rvm.jax.weights import from_arrays, to_arrays
+from rvm_bench.rvm.train.data.loader import TrainingBatch
 from rvm_bench.rvm.train.initial import initial_arrays
-from rvm_bench.rvm.train.loader import TrainingBatch
+from rvm_bench.rvm.train.jax import mesh as meshes
+from rvm_bench.rvm.train.jax import processes, saving
+from rvm_bench.rvm.train.jax.update import State, optimiser, update
 from rvm_bench.rvm.train.recipes import Recipe
 from rvm_bench.rvm.train.trainer import Layout
 
@@ -93,11 +93,11 @@ class JaxTrainer:
         return meshes.own_clips(self._decode(self._state.weights, clips))[:count]
 
     def save(self, folder: Path) -> None:
-        """See `Trainer` and `rvm_bench.rvm.jax.saving`."""
+        """See `Trainer` and `rvm_bench.rvm.train.jax.saving`."""
         saving.save(folder, self._state)
 
     def restore(self, folder: Path) -> None:
-        """See `Trainer` and `rvm_bench.rvm.jax.saving`."""
+        """See `Trainer` and `rvm_bench.rvm.train.jax.saving`."""
         self._state = saving.restore(folder, self._state)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypedDict
 import numpy as np
 
 from rvm_bench.errors import UserError
-from rvm_bench.rvm.train.data import Mixture
+from rvm_bench.rvm.train.data.mixture import Mixture
 
 LEFT_OUT_LIMIT = 0.01
 LEAST_SAMPLES = 1000
@@ -25,7 +25,7 @@ _ENDLESS = 1 << 40
 
 
 class TrainingBatch(TypedDict):
-    """B samples, as `rvm_bench.rvm.train.data.TrainingSample` with a leading axis: `source` and `target` uint8
+    """B samples, as `rvm_bench.rvm.train.data.mixture.TrainingSample` with a leading axis: `source` and `target` uint8
     [B, 4, S, S, 3], `deltas` int32 [B, 4], `inds_restore` int32 [B, 4, N]."""
 
     source: np.ndarray

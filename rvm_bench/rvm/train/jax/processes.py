@@ -79,7 +79,7 @@ def named_processes(environ: Mapping[str, str], platforms: str) -> dict[str, Any
 def wait() -> None:
     """Until all processes are here."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("rvm_bench.rvm.jax.processes.wait")
+        multihost_utils.sync_global_devices("rvm_bench.rvm.train.jax.processes.wait")
 
 
 def agree(value: bool) -> bool:

@@ -14,12 +14,13 @@ from torch import distributed as dist
 from torch.distributed.tensor import DTensor
 
 from rvm_bench.errors import UserError
-from rvm_bench.rvm.torch.joint import JointRVM, untrained
+from rvm_bench.rvm.torch.joint import JointRVM
 from rvm_bench.rvm.torch.model import RVM
 from rvm_bench.rvm.torch.objective import BATCH, loss, recompute_blocks
 from rvm_bench.rvm.torch.weights import to_arrays
-from rvm_bench.rvm.train.loader import TrainingBatch
+from rvm_bench.rvm.train.data.loader import TrainingBatch
 from rvm_bench.rvm.train.recipes import Recipe
+from rvm_bench.rvm.train.torch.untrained import untrained
 from rvm_bench.rvm.train.trainer import Layout
 
 

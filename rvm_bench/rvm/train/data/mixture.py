@@ -11,10 +11,10 @@ import numpy as np
 
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.rvm.masking import draw
-from rvm_bench.rvm.train.augment import augment
-from rvm_bench.rvm.train.sampling import SampleConfig
-from rvm_bench.rvm.train.sources import Source, digest, open_source
-from rvm_bench.rvm.train.timing import clip_at_rate
+from rvm_bench.rvm.train.data.augment import augment
+from rvm_bench.rvm.train.data.sampling import SampleConfig
+from rvm_bench.rvm.train.data.sources import Source, digest, open_source
+from rvm_bench.rvm.train.data.timing import clip_at_rate
 
 RESERVES = 16
 """How often a sample is drawn again before its damaged files are an error, whatever the limit."""

@@ -25,7 +25,7 @@ from rvm_bench.formats.tfrecord import read_record, record_index, write_records
 from rvm_bench.media.encoded_images import decode_image
 from rvm_bench.media.resize import short_side
 from rvm_bench.media.video.reader import frame_times_s, read_frames
-from rvm_bench.rvm.train.timing import Clip, clip_at_rate, steps_between
+from rvm_bench.rvm.train.data.timing import Clip, clip_at_rate, steps_between
 
 PATH, IMAGE, TIMESTAMP = "clip/data_path", "image/encoded", "image/timestamp"
 PATTERN = "[!.]*.tfrecord*"
@@ -104,7 +104,7 @@ class Shards:
         self._folder = folder
         self._files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob(PATTERN) if path.is_file())
         if not self._files:
-            raise UserError(f"{folder} holds no shard ({PATTERN}); write some with rvm_bench.rvm.train.shards")
+            raise UserError(f"{folder} holds no shard ({PATTERN}); write some with rvm_bench.rvm.train.data.shards")
         indices = [np.array(record_index(folder / name), np.int64).reshape(-1, 2) for name in self._files]
         counts = [len(index) for index in indices]
         self._records = np.concatenate(indices)
@@ -118,7 +118,7 @@ class Shards:
         except DamagedFile:
             raise
         except UserError as error:
-            raise UserError(f"{error} (expected the layout of rvm_bench.rvm.train.shards)") from error
+            raise UserError(f"{error} (expected the layout of rvm_bench.rvm.train.data.shards)") from error
 
     def __len__(self) -> int:
         return len(self._records)

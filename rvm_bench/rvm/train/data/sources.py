@@ -2,8 +2,8 @@
 
     folder:DIR      every video below a folder
     list:FILE       a text file with a path on each line, absolute or relative to that file
-    shards:DIR      clips cut before, see `rvm_bench.rvm.train.shards`
-    procedural      painted as they are asked for, see `rvm_bench.rvm.train.procedural`
+    shards:DIR      clips cut before, see `rvm_bench.rvm.train.data.shards`
+    procedural      painted as they are asked for, see `rvm_bench.rvm.train.data.procedural`
 
 After the place may come settings: `folder:/videos@fps=15,weight=0.2`. Before it, the name of a source of the paper
 brings its rate and weight: `ssv2=folder:/data/ssv2`.
@@ -23,9 +23,9 @@ import numpy as np
 
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
 from rvm_bench.media.video.reader import frame_times_s
-from rvm_bench.rvm.train.procedural import FRAMES, ProceduralScene
-from rvm_bench.rvm.train.shards import Shards
-from rvm_bench.rvm.train.timing import Clip
+from rvm_bench.rvm.train.data.procedural import FRAMES, ProceduralScene
+from rvm_bench.rvm.train.data.shards import Shards
+from rvm_bench.rvm.train.data.timing import Clip
 
 Kind = Literal["folder", "list", "shards", "procedural"]
 

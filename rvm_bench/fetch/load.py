@@ -1,0 +1,119 @@
+"""A frozen encoder by its name: the model that the registry finds, its released weights, a device and a dtype."""
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvm_bench.api.card import Model
+from rvm_bench.api.registry import find_model
+from rvm_bench.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from rvm_bench.api.encoder import Encoder
+
+
+def load_encoder(
+    name_or_path: str,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    **options: Any,
+) -> "Encoder":
+    """A frozen encoder, ready to `encode` videos.
+
+    Args:
+        name_or_path: as `find_model` takes it.
+        weights: a checkpoint file, "random" for an untrained network (stamped as such), or None for the released
+            checkpoint in the cache (`rvm-bench weights fetch NAME` puts it there).
+        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is one.
+        dtype: "float32" (the reference, default) or "bfloat16" (several times slower on CPUs without bf16 units).
+        **options: the family's own, e.g. `seed` with random weights or `chunk` frames per batch.
+
+    Returns:
+        an encoder; `encode(uint8 [T, H, W, 3]) -> float32 [T, h, w, D]`.
+
+    Raises:
+        UserError: an unknown name or option, missing or mismatched weights, an unusable device.
+    """
+    from rvm_bench.api.encoder import Encoder
+
+    factory = find_model(name_or_path)
+    if name_or_path.endswith(".npz"):
+        if weights is not None:
+            raise UserError(f"{name_or_path} is itself a checkpoint; leave out weights={weights}")
+        weights = name_or_path
+    device = _usable_device(device)
+    dtype = str(dtype or "float32").removeprefix("torch.")
+    if dtype not in ("float32", "bfloat16"):
+        raise unknown_name("dtype", dtype, ["float32", "bfloat16"])
+    chunk = options.pop("chunk", None)
+    if isinstance(factory, Model):
+        if factory.takes_weights:
+            options["weights"] = str(weights or _released(factory))
+        elif weights not in (None, "random"):
+            raise UserError(f"model {factory.card.name} has no weights; leave out --weights {weights}")
+        options |= {"device": device, "dtype": dtype}
+    else:
+        wanted = {"weights": weights, "device": device, "dtype": dtype}
+        options |= _accepted(factory, name_or_path, wanted)
+    _check_options(factory, name_or_path, options)
+    encoder = factory(**options)
+    if not isinstance(encoder, Encoder):
+        raise UserError(f"{name_or_path} returned a {type(encoder).__name__}; expected an rvm_bench Encoder")
+    if chunk is not None:
+        encoder.chunk = int(chunk)
+    return encoder.to(device)
+
+
+def _usable_device(device: str | None) -> str:
+    """The device by name, or CUDA where there is one; UserError where this torch cannot compute on it."""
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {device!r} is not available to this torch; expected cpu, cuda or cuda:N") from error
+    return device
+
+
+def _released(model: Model) -> Path:
+    from rvm_bench.fetch.weights import cached_file
+
+    return cached_file(model.card)
+
+
+def _accepted(factory: Callable[..., Any], name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Those of our arguments that a plug-in's factory takes; weights or a dtype that it cannot have are an error."""
+    parameters = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return wanted
+    defaults = {"weights": None, "dtype": "float32"}
+    for key, default in defaults.items():
+        if key not in parameters and wanted[key] not in (default, "random"):
+            raise UserError(f"{name} takes no argument {key!r}; leave out --{key} {wanted[key]}")
+    return {key: value for key, value in wanted.items() if key in parameters and value is not None}
+
+
+def _check_options(factory: Callable[..., Any], name: str, options: dict[str, Any]) -> None:
+    target = factory
+    if isinstance(factory, Model):
+        module, _, attribute = factory.builder.partition(":")
+        target = getattr(importlib.import_module(module), attribute)
+    parameters = inspect.signature(target).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            raise unknown_name(f"option of {name}", option, set(parameters) - {"card"})
+    given = {"card", *options} if isinstance(factory, Model) else set(options)
+    lacking = [
+        key
+        for key, p in parameters.items()
+        if p.default is p.empty and key not in given and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if lacking:
+        raise UserError(f"{name} needs {', '.join(lacking)}; give --option {lacking[0]}=VALUE")

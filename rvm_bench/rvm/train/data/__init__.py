@@ -1,0 +1,1 @@
+"""What a training sees: sources of video, clips at a frame rate, augmentation, masks, and the loader."""
