@@ -45,7 +45,7 @@ _HOMES = {
     "Task": "api.task",
     "UserError": "errors",
     "evaluate": "runs.engine",
-    "load_encoder": "api.registry",
+    "load_encoder": "fetch.load",
 }
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import pytest
 import torch
 
-from baselines import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
+from baselines.families import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
 from baselines.vit.model import ViT
 from rvm_bench.api.card import Model
 from rvm_bench.api.registry import find_model, model_names

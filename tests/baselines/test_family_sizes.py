@@ -5,7 +5,7 @@ import pytest
 import torch
 from official_files import parameters, write
 
-from baselines import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
+from baselines.families import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
 from baselines.vit.config import size
 from baselines.vit.model import ViT
 from rvm_bench import load_encoder

@@ -11,10 +11,11 @@ from av.video.reformatter import VideoReformatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvm_bench import container, video
 from rvm_bench.errors import UserError
 from rvm_bench.media.frame_sampling import linspaced_clips
 from rvm_bench.media.resize import resize, short_side, square
+from rvm_bench.media.video import container
+from rvm_bench.media.video import reader as video
 from rvm_bench.media.video.reader import count_frames, read_frames
 
 BLOCKS = (2, 4)
