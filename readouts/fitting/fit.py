@@ -140,7 +140,7 @@ class _Fit:
         )
         self.say(f"{self._rule()}; the scored split takes no part in it")
         if self.kept.writes:
-            self.kept.check_room(12 * size)
+            self.kept.require_disk_space(12 * size)
         if store is not None:
             wanted = config.steps * config.batch + len(self.held_out.indices)
             self.say(store.estimate(min(distinct, wanted), self.shape))

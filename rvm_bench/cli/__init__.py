@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rvm_bench.cli import compare, data, doctor, figure, profile, report, run, table, train, verify, viz, weights
+from rvm_bench.cli.logs import show_logs
 from rvm_bench.errors import UserError
 
 RESUMED = ("run", "train", "profile", "weights", "data")
@@ -56,6 +57,7 @@ app.add_typer(figure.app, name="figure")
 
 def main() -> None:
     """Exit code 0; 1 where something failed or was found wrong; 2 for a mistake of the user's; 130 after Ctrl-C."""
+    show_logs()
     try:
         app()
     except (UserError, OSError) as error:

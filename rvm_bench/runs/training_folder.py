@@ -99,7 +99,7 @@ class TrainingFolder:
         with (self.path / TIMINGS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(timing)) + "\n")
 
-    def check_room(self, size: int, copies: int = 2) -> None:
+    def require_disk_space(self, size: int, copies: int = 2) -> None:
         """Raises UserError where so many checkpoints of `size` bytes do not fit on the disk."""
         free = shutil.disk_usage(self.path).free
         if copies * size > free:

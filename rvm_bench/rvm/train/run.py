@@ -258,7 +258,7 @@ class _Training:
         if first:
             self.say(f"{self.kept.path}: {'all' if first == recipe.steps else f'{first:,}'} steps are done")
         if trainer.leads:
-            self.kept.check_room(12 * count, copies=self.running.keep + 1)
+            self.kept.require_disk_space(12 * count, copies=self.running.keep + 1)
             self.kept.add_timing({"started": now(), "step": first, "code": code_version(), **_facts(trainer)})
 
 
