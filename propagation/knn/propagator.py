@@ -9,22 +9,23 @@ weighted by the softmax of product / temperature over those `topk`.
 
 Three facts make the exact result cheap, without ever holding the [N, (n_context + 1) * N] affinity:
 
-* Copies of frame 0 have equal affinities: they are computed once and entered with their multiplicity.
-* Only cells inside the radius are needed, so rectangles of queries are multiplied with their windows (`tiles.py`).
-* Take at each cell the maximum over the queue's frames. All winners lie in the `topk` cells with the largest maxima,
-  unless the last of those ties with the next; so the selection sorts one map per query instead of one per frame.
+1. Copies of frame 0 have equal affinities: they are computed once and entered with their multiplicity.
+2. Only cells inside the radius are needed, so rectangles of queries are multiplied with their windows (`tiles.py`).
+3. Take at each cell the maximum over the queue's frames. All winners lie in the `topk` cells with the largest maxima,
+   unless the last of those ties with the next; so the selection sorts one map per query instead of one per frame.
 
 `rules.py` has the choices in which other code bases differ (DINO's box, its growing queue, its ties); the three facts
-hold under all of them, except that a query whose last place is tied is redone whole where ties vote (`exhaustive.py`).
+hold under all of them, except that a query whose last place is tied is redone whole where ties vote (`ties.py`).
 """
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from propagation.knn import ties as exhaustive
+from propagation.knn import ties
 from propagation.knn.context import Context
 from propagation.knn.rules import Rules
 from propagation.knn.tiles import CostModel, Span, choose_plan, make_plan, reach_of
@@ -103,20 +104,22 @@ class Propagator:
             return self._heat.to(feature_map.device, torch.float32, copy=True)
         query_ABD, context = self._take(feature_map)
         keys, tied = self._all_tiles(query_ABD, context)
-        any_bad, any_tied = torch.stack([~torch.isfinite(query_ABD).all(), tied.any()]).tolist()
-        if any_bad:
+        # One transfer for both checks: on a GPU this is the only synchronisation of a step.
+        not_finite, any_tied = torch.stack([~torch.isfinite(query_ABD).all(), tied.any()]).tolist()
+        if not_finite:
             self._reject_values()
-        tied_rows = tied.nonzero().flatten().split(exhaustive.ROWS) if any_tied else ()
+        tied_rows = tied.nonzero().flatten().split(ties.ROWS) if any_tied else ()
         if not self.rules.keep_ties:
             for rows in tied_rows:
-                keys[rows] = exhaustive.winning_keys(*self._whole(query_ABD, rows), context, self.rules)
+                keys[rows] = ties.winning_keys(*self._whole(query_ABD, rows), context, self.rules)
         affinity, index = unpack_keys(keys)
-        table, entry = context.labels_of(index)
         weights = torch.softmax(affinity / self.rules.temperature, dim=1)
+        # The weighted sum of topk rows of the label table, without gathering [N, topk, K] first.
+        table, entry = context.labels_of(index)
         soft = F.embedding_bag(entry, table, per_sample_weights=weights, mode="sum")
         if self.rules.keep_ties:
             for rows in tied_rows:
-                soft[rows] = exhaustive.blend_with_ties(*self._whole(query_ABD, rows), context, self.rules)
+                soft[rows] = ties.blend_with_ties(*self._whole(query_ABD, rows), context, self.rules)
         context.push(query_ABD, soft)
         return self._long_axis_first(soft.view(*query_ABD.shape[:2], -1)).contiguous()
 
@@ -205,40 +208,22 @@ class Propagator:
     def _tile(
         self, query_ABD: Tensor, context: Context, queue_SARD: Tensor, strip: Span, band: Span
     ) -> tuple[Tensor, Tensor]:
-        topk, query_QD = self.rules.topk, query_ABD[strip.queries, band.queries].flatten(0, 1)
-        outside_QP, slots = self._outside[strip, band], context.slots_of_first
+        """The same for the queries Q of one tile, whose windows hold P context cells per frame."""
+        topk = self.rules.topk
+        query_QD = query_ABD[strip.queries, band.queries].flatten(0, 1)
+        outside_QP = self._outside[strip, band]
         cell_P = context.cell_AB[strip.window, band.window].flatten()
-        candidates, boundaries = [], []
 
-        def enter_first(affinity: Tensor, cells: Tensor, slots: Tensor) -> None:
+        shortlists = []
+        for affinity, cells, slots in self._first_frame(query_ABD, query_QD, context, strip, band):
+            # Fact 1: copies of frame 0 have equal affinities. They are ranked once and entered in every slot.
             values, columns, boundary = shortlist(affinity, topk)
-            candidates.append(context.in_slots(pack_keys(values, cells[columns]), slots))
-            boundaries.append(boundary)
+            shortlists.append((context.in_slots(pack_keys(values, cells[columns]), slots), boundary))
+        if len(queue_SARD):
+            shortlists.append(self._queue(query_QD, context, queue_SARD[:, strip.window], outside_QP, cell_P))
 
-        if self.rules.exempt_first:
-            first_QN = query_QD @ context.first_ND.T
-            enter_first(first_QN, context.cell_AB.flatten(), slots[:1])
-            slots = slots[1:]
-            first_QP = first_QN.view(-1, *query_ABD.shape[:2])[:, strip.window, band.window].flatten(1)
-        else:
-            first_PD = context.first_ND.view(query_ABD.shape)[strip.window, band.window].flatten(0, 1)
-            first_QP = query_QD @ first_PD.T
-        if len(slots):
-            enter_first(first_QP.masked_fill(outside_QP, -torch.inf), cell_P, slots)
-
-        n_frames = len(queue_SARD)
-        if n_frames:
-            affinity_SQP = self._affinity[: n_frames * outside_QP.numel()].view(n_frames, *outside_QP.shape)
-            queue_SPD = queue_SARD[:, strip.window].flatten(1, 2)
-            torch.bmm(query_QD.expand(n_frames, -1, -1), queue_SPD.transpose(1, 2), out=affinity_SQP)
-            best_QP = affinity_SQP.amax(0).masked_fill_(outside_QP, -torch.inf)
-            best_values, columns, boundary = shortlist(best_QP, topk)
-            values_SQk = affinity_SQP.gather(2, columns.expand(n_frames, -1, -1))
-            values_SQk.masked_fill_(best_values == -torch.inf, -torch.inf)
-            index_SQk = context.queue_slots[:, None, None] * context.n_cells + cell_P[columns]
-            candidates.append(pack_keys(values_SQk, index_SQk).transpose(0, 1).flatten(1))
-            boundaries.append(boundary)
-
+        candidates, boundaries = zip(*shortlists, strict=True)
+        # One place more than votes, to see whether the last winner ties with the first loser.
         keys = best_keys(torch.cat(candidates, 1), topk + 1)
         values, _ = unpack_keys(keys[:, topk - 1 :])
         last, next_ = values.split(1, dim=1)
@@ -247,3 +232,41 @@ class Propagator:
         if self.rules.keep_ties:
             tied |= ((last == next_) & (last > -torch.inf)).squeeze(1)
         return keys[:, :topk], tied
+
+    def _first_frame(
+        self, query_ABD: Tensor, query_QD: Tensor, context: Context, strip: Span, band: Span
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Affinities of a tile's queries with frame 0, -inf out of reach; their cells; the slots [S] they stand for.
+
+        First slot 0 alone where it is exempt from the radius [Q, N], then all other slots of frame 0 [Q, P].
+        """
+        grid, slots = query_ABD.shape[:2], context.slots_of_first
+        if self.rules.exempt_first:
+            first_QN = query_QD @ context.first_ND.T
+            yield first_QN, context.cell_AB.flatten(), slots[:1]
+            slots = slots[1:]
+            first_QP = first_QN.view(-1, *grid)[:, strip.window, band.window].flatten(1)
+        else:
+            # Fact 2: without the exemption only the window of the tile can be within the radius.
+            first_PD = context.first_ND.view(query_ABD.shape)[strip.window, band.window].flatten(0, 1)
+            first_QP = query_QD @ first_PD.T
+        if len(slots):
+            cell_P = context.cell_AB[strip.window, band.window].flatten()
+            yield first_QP.masked_fill(self._outside[strip, band], -torch.inf), cell_P, slots
+
+    def _queue(
+        self, query_QD: Tensor, context: Context, queue_SBRD: Tensor, outside_QP: Tensor, cell_P: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys [Q, S * topk] of candidates from the queue's S frames, and `boundary` [Q] as `shortlist` gives it."""
+        n_frames, n_cells = len(queue_SBRD), context.n_cells
+        # Preallocated: a tile has up to tens of megabytes, and fresh pages cost as much as the product.
+        affinity_SQP = self._affinity[: n_frames * outside_QP.numel()].view(n_frames, *outside_QP.shape)
+        queue_SPD = queue_SBRD.flatten(1, 2)
+        torch.bmm(query_QD.expand(n_frames, -1, -1), queue_SPD.transpose(1, 2), out=affinity_SQP)
+        # Fact 3: a cell outside the topk largest maxima over the frames has topk better entries, so it cannot win.
+        best_QP = affinity_SQP.amax(0).masked_fill_(outside_QP, -torch.inf)
+        best_values, columns, boundary = shortlist(best_QP, self.rules.topk)
+        values_SQk = affinity_SQP.gather(2, columns.expand(n_frames, -1, -1))
+        values_SQk.masked_fill_(best_values == -torch.inf, -torch.inf)
+        index_SQk = context.queue_slots[:, None, None] * n_cells + cell_P[columns]
+        return pack_keys(values_SQk, index_SQk).transpose(0, 1).flatten(1), boundary

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from readouts.fitting.optim import FitConfig, Heads, clock
+from readouts.fitting.optim import FitConfig, Replicas
 from readouts.fitting.sampling import Item
+from readouts.fitting.step import Stopwatch
 from readouts.heads.replicated import Sizes
 from readouts.losses import Measure
 
@@ -20,7 +21,7 @@ def step_seconds(features: Tensor, item: Item, readout: Sizes, config: FitConfig
         item: the example.
     """
     count, device = min(CLIPS, config.batch), features.device
-    heads = Heads(readout, config, device)
+    replicas = Replicas(readout, config, device)
 
     def copies(value: Tensor) -> Tensor:
         return value.to(device).expand(count, *value.shape)
@@ -28,11 +29,11 @@ def step_seconds(features: Tensor, item: Item, readout: Sizes, config: FitConfig
     clips = copies(features)
     target = {name: copies(torch.as_tensor(value)) for name, value in item.target.items()}
     queries = None if item.queries is None else copies(torch.as_tensor(item.queries))
-    # The second pass counts; the first has what is only done once.
+    # The first pass allocates memory and selects kernels; the second one is the estimate.
     for _ in range(2):
-        start = clock(device)
-        loss(heads.outputs(clips, queries), target)[0].sum().backward()
-        passed = clock(device)
-        heads.optimiser.step([peak for peak, _ in config.replicas])
-        updated = clock(device)
-    return (passed - start) * config.batch / count + updated - passed
+        stopwatch = Stopwatch(device)
+        with stopwatch.section("gradient"):
+            loss(replicas.outputs(clips, queries), target)[0].sum().backward()
+        with stopwatch.section("update"):
+            replicas.optimiser.step([peak for peak, _ in config.replicas])
+    return stopwatch.seconds["gradient"] * config.batch / count + stopwatch.seconds["update"]

@@ -1,18 +1,15 @@
-"""A readout that was fitted: what it says of features or pixels, and how it is read from its file."""
+"""A fitted readout, and how it is read from its file."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from readouts.fitting.features import encode_clips
 from readouts.heads.replicated import ReplicatedReadout
 from readouts.heads.tracking import from_released
-from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
 
 
@@ -30,12 +27,8 @@ class Fitted:
 
     @torch.no_grad()
     def predict(self, features: Tensor, queries: Tensor | None = None) -> Any:
-        """What the readout says of features [B, T, N, C], and of queries [B, Q, ...] where it is asked by them."""
+        """The outputs for features [B, T, N, C] and, for a readout with queries, queries [B, Q, ...]."""
         return self.readout(features, queries)
-
-    def predict_clips(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Any:
-        """The same for pixels, uint8 [B, T, H, W, 3]."""
-        return self.predict(encode_clips(encoder.at("readout"), clips), queries)
 
 
 def load_readout(file: Path) -> ReplicatedReadout:

@@ -8,17 +8,17 @@ fit.json                every replica's held-out score, the choice and its rule,
 import dataclasses
 import functools
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, ClassVar
 
+import xxhash
 from torch import Tensor
 
-from readouts.fitting.features import Cache
+from readouts.fitting.feature_store import Cache
 from readouts.fitting.optim import FitConfig
 from readouts.fitting.sampling import Source
-from readouts.fitting.tensor_files import checksum, save_atomically
+from readouts.fitting.tensor_files import save_atomically
 from readouts.heads.replicated import Sizes
 from readouts.losses import Measure, Selection
 from rvm_bench.api.encoder import Encoder
@@ -65,10 +65,10 @@ class FitFolder(TrainingFolder):
             with safe_open(file, "pt") as content:
                 facts = json.loads(content.metadata()["rvm_bench"])
                 tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            sound = facts["checksum"] == _checksum(tensors)
+            intact = facts["checksum"] == _checksum(tensors)
         except (SafetensorError, KeyError, TypeError, ValueError):
-            sound = False
-        if not sound:
+            intact = False
+        if not intact:
             raise UserError(f"{file} is damaged; delete it to fit from the start")
         if facts["identity"] != self.fingerprint:
             raise UserError(f"{file} is of another fit ({facts['identity'][:12]}, not {self.fingerprint[:12]})")
@@ -101,12 +101,14 @@ class FitFolder(TrainingFolder):
             unfinished.unlink()
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    total = 0
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """xxHash over names, shapes and contents."""
+    digest = xxhash.xxh3_64()
     for name in sorted(tensors):
         content = tensors[name].contiguous().numpy()
-        total = zlib.crc32(f"{name} {content.shape} {checksum(content.reshape(-1).view('uint8').data)}".encode(), total)
-    return total
+        digest.update(f"{name} {content.shape} ".encode())
+        digest.update(content.reshape(-1).view("uint8").data)
+    return digest.hexdigest()
 
 
 NOT_IDENTITY = ("log_every", "checkpoint_every_s")
@@ -139,7 +141,7 @@ def fit_identity(
         "source": source.describe(),
         "readout": readout.describe(),
         "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
-        "functions": [told for _, told in functions],
+        "functions": [name for _, name in functions],
         "selection": [selection.name, selection.higher_is_better],
         "functions_sha256": source_sha256([type(readout), *(function for function, _ in functions)]),
         "features": "float32" if cache is None else cache.dtype,
@@ -150,6 +152,6 @@ def fit_identity(
 def _unwrapped(function: Any) -> tuple[Any, str]:
     """What holds the code of a function, and its name with what was set in it: a partial, or a dataclass instance."""
     if isinstance(function, functools.partial):
-        inner, told = _unwrapped(function.func)
-        return inner, f"{told} {function.args!r} {sorted(function.keywords.items())!r}"
+        inner, name = _unwrapped(function.func)
+        return inner, f"{name} {function.args!r} {sorted(function.keywords.items())!r}"
     return function, getattr(function, "__qualname__", None) or repr(function)

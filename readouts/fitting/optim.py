@@ -1,7 +1,6 @@
 """How readouts are optimised: the recipe with its schedule, and AdamW over replicas that lie side by side."""
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -117,28 +116,31 @@ class StackedAdamW:
             group["lr"] = rate
         self._torch.step()
 
-    def state(self) -> dict[str, Tensor]:
-        """The moments, by name."""
-        return {
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and both moments of every replica, by name: all that a checkpoint needs beside the step."""
+        moments = {
             f"{kind}.{name}": self._torch.state[part][kind]
             for name, part in self.slices.items()
             for kind in ("exp_avg", "exp_avg_sq")
         }
+        return {**self.slices, **moments}
 
-    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Takes up the moments of `state` as they were after `steps` updates."""
+    def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Restores what `tensors` gave after `steps` updates."""
         for name, part in self.slices.items():
+            with torch.no_grad():
+                part.copy_(tensors[name])
             self._torch.state[part] = {
                 "step": torch.tensor(float(steps), device=part.device),
                 **{kind: tensors[f"{kind}.{name}"].to(part.device).clone() for kind in ("exp_avg", "exp_avg_sq")},
             }
 
 
-class Heads:
-    """The heads of a fit, one for each learning rate and seed, as one module, and their optimiser.
+class Replicas:
+    """The heads of a fit, one per learning rate and seed, as one module, and their optimiser.
 
     Attributes:
-        module: with a leading axis of heads in every parameter.
+        module: with a leading axis of replicas in every parameter.
         optimiser: of its parameters.
     """
 
@@ -154,10 +156,3 @@ class Heads:
         half = self.config.autocast == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             return self.module.outputs(features, queries).float()
-
-
-def clock(device: torch.device, *, wait: bool = True) -> float:
-    """Seconds; an accelerator works behind our back, so what it was given is waited for."""
-    if wait and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from readouts.fitting.features import FeatureStore
+from readouts.fitting.feature_store import FeatureStore
 from rvm_bench.errors import DamagedFile, UserError
 
 
@@ -140,7 +140,7 @@ class Batches(Dataset[Any]):
         indices: those to draw from.
         seed: of the order and of the augmentation; None takes every index as it stands, by the evaluation's rule.
         store: features that need no decoding; None where there is no cache.
-        leave_out_damaged: whether a clip that cannot be read is left out of its batch, which is the smaller for it,
+        allow_missing: whether a clip that cannot be read is left out of its batch, which is the smaller for it,
             and named there; else it is an error.
     """
 
@@ -148,7 +148,7 @@ class Batches(Dataset[Any]):
     indices: Sequence[int] = field(repr=False)
     seed: int | None
     store: FeatureStore | None = None
-    leave_out_damaged: bool = False
+    allow_missing: bool = False
 
     def item(self, number: int) -> Item:
         """The sample of this number."""
@@ -170,7 +170,7 @@ class Batches(Dataset[Any]):
                 return self.item(number).clip().shape
             except DamagedFile as error:
                 first = first or error
-                if not self.leave_out_damaged:
+                if not self.allow_missing:
                     break
         assert first is not None
         raise first
@@ -187,7 +187,7 @@ class Batches(Dataset[Any]):
                 if item.key is None or self.store is None or item.key not in self.store:
                     decoded[len(items)] = torch.from_numpy(np.ascontiguousarray(item.clip()))
             except UserError as error:
-                if not (self.leave_out_damaged and isinstance(error, DamagedFile)):
+                if not (self.allow_missing and isinstance(error, DamagedFile)):
                     return error
                 damaged.append(str(error))
                 continue

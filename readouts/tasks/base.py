@@ -15,8 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from readouts.fitting.estimate import step_seconds
-from readouts.fitting.features import DTYPES, Cache, encode_clips
-from readouts.fitting.fit import fit
+from readouts.fitting.feature_store import DTYPES, Cache
+from readouts.fitting.features import encode_clips
+from readouts.fitting.fit import FitJob, fit
 from readouts.fitting.fitted import Fitted
 from readouts.fitting.folder import SUMMARY
 from readouts.fitting.optim import FitConfig
@@ -77,7 +78,7 @@ class ReadoutTask(Task[P], Generic[P]):
         cache: where frozen features are kept: "off", "read" or "write"; None: "write" where the protocol's clips are
             fixed, else "off". A cache rounds features to bfloat16, which is part of the run's identity.
         workers: processes that load clips.
-        leave_out_damaged: whether files that cannot be read are left out of the fit; `open` takes it from its
+        allow_missing: whether files that cannot be read are left out of the fit; `open` takes it from its
             `allow_missing`.
         fitted: the head, once `fit` was called.
     """
@@ -88,7 +89,7 @@ class ReadoutTask(Task[P], Generic[P]):
         self.protocol = protocol or self.default_protocol()
         self.cache: str | None = None
         self.workers = 0
-        self.leave_out_damaged = False
+        self.allow_missing = False
         self.fitted: Fitted | None = None
 
     @classmethod
@@ -116,21 +117,20 @@ class ReadoutTask(Task[P], Generic[P]):
 
     def fit(self, encoder: Encoder, folder: Path) -> None:
         """Fits the head, or takes up what is in `folder`."""
-        source = self.training()
         mode: Any = self._cache_mode()
-        cache = Cache(folder=cache_folder() / "features", mode=mode)
-        config = self.protocol.fit_config()
         self.fitted = fit(
-            encoder,
-            source,
-            self.readout(encoder.card.width),
-            config,
-            self.loss,
-            self.selection,
-            folder,
-            cache=cache,
-            workers=self.workers,
-            leave_out_damaged=self.leave_out_damaged,
+            FitJob(
+                encoder=encoder,
+                source=self.training(),
+                readout=self.readout(encoder.card.width),
+                config=self.protocol.fit_config(),
+                loss=self.loss,
+                selection=self.selection,
+                folder=folder,
+                cache=Cache(folder=cache_folder() / "features", mode=mode),
+                workers=self.workers,
+                allow_missing=self.allow_missing,
+            )
         )
 
     def left_out(self, folder: Path) -> list[str]:

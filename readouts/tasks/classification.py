@@ -126,7 +126,7 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
         """The copy of the data under a folder."""
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        self._copy, self.leave_out_damaged = self.open_copy(data), allow_missing
+        self._copy, self.allow_missing = self.open_copy(data), allow_missing
         counts = Counter(example.label for example in self._copy.training.examples)
         self._majority = max(sorted(counts), key=counts.__getitem__, default=0)
         length = self.protocol.frames * self.protocol.test_clips

@@ -78,7 +78,7 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         """The valid split below `data`, and MOVi-E below it or beside it."""
         scored = open_perception(data).dataset(self, allow_missing=allow_missing)
-        self.leave_out_damaged = allow_missing
+        self.allow_missing = allow_missing
         copy = open_movi(_movi_root(data), allow_missing=allow_missing)
         self._source = MoviSource(copy=copy, protocol=self.protocol, manifest_sha256=copy.manifest_sha256())
         missing = tuple(f"train: {line}" for line in copy.missing())

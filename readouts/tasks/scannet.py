@@ -143,7 +143,7 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
                 f"{data / 'scans' / short[0].name} has {short[0].frames} frames; a clip of {self.protocol.frames} "
                 f"with stride {self.protocol.stride} takes {span}: set another stride"
             )
-        self._training, self._median_m, self.leave_out_damaged = training.scans, None, allow_missing
+        self._training, self._median_m, self.allow_missing = training.scans, None, allow_missing
         self._manifest = text_sha256(f"{training.manifest_sha256} {scored.manifest_sha256}")
         missing = tuple(f"train: {line}" for line in training.coverage.missing) + scored.coverage.missing
         return Dataset(

@@ -148,7 +148,7 @@ class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
         training, scored = (open_waymo(data, split, allow_missing=allow_missing) for split in SPLITS)
-        self._training, self.leave_out_damaged = training.videos, allow_missing
+        self._training, self.allow_missing = training.videos, allow_missing
         self._manifest = text_sha256(f"{training.manifest_sha256} {scored.manifest_sha256}")
         coverage = scored.coverage
         return Dataset(

@@ -4,6 +4,7 @@ The library itself logs with `logging.getLogger(__name__)` and never prints, so 
 """
 
 import logging
+import os
 import sys
 
 PACKAGES = ("rvm_bench", "propagation", "readouts", "baselines")
@@ -25,5 +26,5 @@ def show_logs() -> None:
         logger = logging.getLogger(name)
         if not any(isinstance(handler, _Lines) for handler in logger.handlers):
             logger.addHandler(_Lines())
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+        # Under torchrun, rank 0 alone informs; every process may warn.
+        logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)

@@ -1,4 +1,4 @@
-"""The processes that fit one readout together: one, or those that `torchrun` started."""
+"""The processes that fit one head together: a single one, or those that `torchrun` started."""
 
 import contextlib
 import dataclasses
@@ -13,41 +13,51 @@ from rvm_bench.api.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranks:
-    """The processes of a fit.
+class ProcessGroup:
+    """The processes of a fit. With one process every collective does nothing.
 
     Attributes:
-        world: how many. rank: which of them this is.
+        world_size: number of processes.
+        rank: index of this one; rank 0 writes files and logs.
     """
 
-    world: int = 1
+    world_size: int = 1
     rank: int = 0
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Sums a tensor over all processes, in place."""
-        if self.world > 1:
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sums a tensor over all processes, in place, and returns it."""
+        if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def union(self, names: set[str]) -> set[str]:
-        """The names of all processes together."""
-        if self.world == 1:
+    def all_union(self, names: set[str]) -> set[str]:
+        """The union of the sets of all processes."""
+        if self.world_size == 1:
             return names
-        everywhere: list[set[str]] = [set()] * self.world
-        dist.all_gather_object(everywhere, names)
-        return set().union(*everywhere)
+        gathered: list[set[str]] = [set()] * self.world_size
+        dist.all_gather_object(gathered, names)
+        return set().union(*gathered)
 
-    def wait(self) -> None:
-        if self.world > 1:
+    def barrier(self) -> None:
+        """Returns once every process has called it."""
+        if self.world_size > 1:
             dist.barrier()
 
 
 @contextlib.contextmanager
-def joined_ranks(encoder: Encoder) -> Iterator[Ranks]:
-    """The processes that `torchrun` started, joined; one where it did not."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Ranks()
+def process_group(encoder: Encoder) -> Iterator[ProcessGroup]:
+    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on a GPU of its own; a single process without it.
+
+    A group that the caller initialised is used and left as it is.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield ProcessGroup()
         return
     cuda = encoder.device.type == "cuda"
     if cuda:
@@ -57,7 +67,7 @@ def joined_ranks(encoder: Encoder) -> Iterator[Ranks]:
     if ours:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Ranks(world=world, rank=dist.get_rank())
+        yield ProcessGroup(world_size=world_size, rank=dist.get_rank())
     finally:
         if ours:
             dist.destroy_process_group()

@@ -91,8 +91,8 @@ def evaluate(
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
     run = RunFolder(Path(out), describe_run(encoder, task, dataset))
     _fit(encoder, task, dataset.videos, shard, run)
-    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, leave_out_damaged=allow_missing)
-    return _conclude(encoder, task, dataset, run, leave_out_damaged=allow_missing)
+    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, allow_missing=allow_missing)
+    return _conclude(encoder, task, dataset, run, allow_missing=allow_missing)
 
 
 def _of_torchrun(shard: Shard) -> Shard:
@@ -117,7 +117,7 @@ def _fit(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, ru
 
 
 def _measure(
-    encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder, *, leave_out_damaged: bool
+    encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder, *, allow_missing: bool
 ) -> None:
     """Records the videos of a shard that no process has recorded."""
     if not _pending(task, videos, run):
@@ -137,7 +137,7 @@ def _measure(
                 try:
                     record = {"video": video.name, **task.measure(encoder, video, progress.update)}
                 except DamagedFile as error:
-                    if not leave_out_damaged:
+                    if not allow_missing:
                         raise
                     run.add_damaged(video.name, str(error))
                     progress.write(f"left out: {error}")
@@ -161,9 +161,9 @@ def _pending(task: Task, videos: Sequence[Video], run: RunFolder) -> list[Video]
     return [video for video in videos if video.name not in done or task.lacks_predictions(video)]
 
 
-def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *, leave_out_damaged: bool) -> Result:
+def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *, allow_missing: bool) -> Result:
     lines = run.lines()
-    damaged = {name: why for name, why in run.damaged().items() if leave_out_damaged and name not in lines}
+    damaged = {name: why for name, why in run.damaged().items() if allow_missing and name not in lines}
     if len(damaged) == len(dataset.videos):
         raise UserError(f"no video of {dataset.root} can be read; the first: {next(iter(damaged.values()))}")
     names = [video.name for video in dataset.videos if video.name not in damaged]

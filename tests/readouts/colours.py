@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from readouts.fitting.features import Cache
-from readouts.fitting.fit import fit
+from readouts.fitting.feature_store import Cache
+from readouts.fitting.fit import FitJob, fit
 from readouts.fitting.optim import FitConfig
 from readouts.fitting.sampling import Item
 from readouts.heads.attention import ReadoutConfig
@@ -90,11 +90,10 @@ def recipe(**changes):
 
 
 def fit_colours(folder, *, source=None, config=None, loss=cross_entropy, cache=None, **options):
-    options = {"encoder": Patches(), "selection": SELECTION, "readout": READOUT, "board": False, "workers": 0} | options
-    encoder, readout, selection = (options.pop(name) for name in ("encoder", "readout", "selection"))
+    defaults = {"encoder": Patches(), "selection": SELECTION, "readout": READOUT, "tensorboard": False}
     source, config = source or Colours(augment=cache is None), config or recipe()
-    said = options.pop("say", lambda line: None)
-    return fit(encoder, source, readout, config, loss, selection, Path(folder), cache=cache, say=said, **options)
+    job = FitJob(source=source, config=config, loss=loss, folder=Path(folder), cache=cache, **(defaults | options))
+    return fit(job)
 
 
 def main(folder, kill_at=0, cache="", **changes):
@@ -111,7 +110,7 @@ def main(folder, kill_at=0, cache="", **changes):
     loss.__qualname__ = "cross_entropy"
     torch.set_num_threads(1)
     config = recipe(checkpoint_every_s=0.0, **changes)
-    fit_colours(folder, config=config, loss=loss, cache=Cache(folder=Path(cache)) if cache else None, board=False)
+    fit_colours(folder, config=config, loss=loss, cache=Cache(folder=Path(cache)) if cache else None)
 
 
 if __name__ == "__main__":

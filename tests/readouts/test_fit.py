@@ -17,6 +17,7 @@ import torch
 from colours import READOUT, SELECTION, Colours, Patches, fit_colours, recipe
 from safetensors.numpy import load_file
 
+from readouts.fitting.features import encode_clips
 from readouts.fitting.optim import FitConfig, StackedAdamW
 from readouts.fitting.sampling import Batches, schedule, split
 from readouts.heads.attention import AttentionReadout
@@ -48,7 +49,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_readout_learns_and_is_found_again(tmp_path):
+def test_a_readout_learns_and_a_finished_fit_is_only_read(tmp_path, caplog):
     config = recipe(steps=120, learning_rates=(1e-6, 1e-2), batch=16)
     fitted = fit_colours(tmp_path / "fit", source=Colours(count=90), config=config)
     assert fitted.summary["chosen"] == {"learning_rate": 1e-2, "seed": 0}
@@ -56,12 +57,13 @@ def test_a_readout_learns_and_is_found_again(tmp_path):
     assert scores[1] > 0.9 > scores[0]
     source, encoder = Colours(), Patches()
     clips = np.stack([source.clip(index) for index in range(1000, 1030)])
-    logits = fitted.predict_clips(encoder, clips)
+    features = encode_clips(encoder, clips)
+    logits = fitted.predict(features)
     assert (logits.argmax(-1).numpy() == np.arange(1000, 1030) % 3).mean() > 0.8
-    said = []
-    again = fit_colours(tmp_path / "fit", source=Colours(count=90), config=config, say=said.append)
-    assert "only read" in said[0]
-    assert torch.equal(again.predict_clips(encoder, clips), logits)
+    caplog.set_level("INFO")
+    reread = fit_colours(tmp_path / "fit", source=Colours(count=90), config=config)
+    assert "only read" in caplog.messages[0]
+    assert torch.equal(reread.predict(features), logits)
     assert not (tmp_path / "fit/checkpoint.safetensors").exists()
 
 
@@ -109,7 +111,7 @@ def test_an_unreadable_file_is_told_in_one_line(tmp_path, workers):
         fit_colours(tmp_path, source=source, workers=workers)
 
 
-def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, monkeypatch):
+def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, monkeypatch, caplog):
     whole, calls = Colours.clip, 0
 
     def clip(source, index, shift=0):
@@ -120,11 +122,11 @@ def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, 
         return whole(source, index, shift)
 
     monkeypatch.setattr(Colours, "clip", clip)
-    said = []
+    caplog.set_level("INFO")
     with pytest.raises(UserError, match="no frame can be decoded"):
         fit_colours(tmp_path / "mended")
-    fit_colours(tmp_path / "mended", say=said.append)
-    assert any("resumed from step 3 of 12" in line for line in said)
+    fit_colours(tmp_path / "mended")
+    assert any("resumed from step 3 of 12" in line for line in caplog.messages)
     fit_colours(tmp_path / "never broken")
     for name in ("readout.safetensors", "log.jsonl"):
         assert (tmp_path / "mended" / name).read_bytes() == (tmp_path / "never broken" / name).read_bytes()
@@ -133,7 +135,7 @@ def test_a_clip_that_cannot_be_read_costs_no_step_that_came_before_it(tmp_path, 
 def test_a_clip_that_cannot_be_read_is_left_out_of_its_batch_and_nothing_takes_its_place(tmp_path):
     training, _ = split(Colours(augment=True).names, 0.2, 4)
     source = Colours(augment=True, broken=training[3])
-    batches = Batches(source=source, indices=training, seed=0, leave_out_damaged=True)
+    batches = Batches(source=source, indices=training, seed=0, allow_missing=True)
     whole = Batches(source=Colours(augment=True), indices=training, seed=0)
     for part in schedule(range(4), batch=8):
         found, all_of_it = batches[part], whole[part]
@@ -143,7 +145,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_of_its_batch_and_nothing_takes_i
         for position, place in enumerate(kept):
             assert torch.equal(found.decoded[position], all_of_it.decoded[place])
     for workers in (0, 1):
-        fitted = fit_colours(tmp_path / str(workers), source=source, leave_out_damaged=True, workers=workers)
+        fitted = fit_colours(tmp_path / str(workers), source=source, allow_missing=True, workers=workers)
         assert fitted.summary["damaged"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
     assert (tmp_path / "0/readout.safetensors").read_bytes() == (tmp_path / "1/readout.safetensors").read_bytes()
 
@@ -154,7 +156,7 @@ def test_where_no_clip_can_be_read_one_line_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Colours, "clip", clip)
     with pytest.raises(DamagedFile, match="no frame can be decoded"):
-        fit_colours(tmp_path, leave_out_damaged=True)
+        fit_colours(tmp_path, allow_missing=True)
 
 
 def test_a_batch_in_parts_is_the_whole_batch(tmp_path):
@@ -338,20 +340,20 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
         fit_colours(tmp_path, **options)
 
 
-def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
+def test_the_log_is_cut_back_to_the_checkpoint(tmp_path, caplog):
     options = stopped(tmp_path / "fit", log_every=1)
     file = tmp_path / "fit/log.jsonl"
     assert [line["step"] for line in lines(tmp_path / "fit")] == list(range(1, 9))
     file.write_text(file.read_text() + '{"step": 9, "loss": [9, 9]}\n{"step": 10, "lo')
-    said = []
-    fit_colours(tmp_path / "fit", **options, say=said.append)
-    assert f"{tmp_path / 'fit'}: resumed from step 8 of 12" in said
+    caplog.set_level("INFO")
+    fit_colours(tmp_path / "fit", **options)
+    assert f"{tmp_path / 'fit'}: resumed from step 8 of 12" in caplog.messages
     assert [line["step"] for line in lines(tmp_path / "fit")] == list(range(1, 13))
     assert lines(tmp_path / "fit")[8]["loss"] != [9, 9]
 
 
 def test_bfloat16_products_and_a_tensorboard_log(tmp_path):
-    fitted = fit_colours(tmp_path / "half", config=recipe(autocast="bfloat16"), board=True)
+    fitted = fit_colours(tmp_path / "half", config=recipe(autocast="bfloat16"), tensorboard=True)
     assert any((tmp_path / "half/tensorboard").iterdir())
     fit_colours(tmp_path / "full")
     assert fitted.readout.key_kernel.dtype == torch.float32
