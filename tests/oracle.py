@@ -15,6 +15,7 @@ from propagation.labels import mask_to_heat, pose_to_heat
 from propagation.sequences import MaskedVideo
 from propagation.tasks.protocol import resized
 from rvm_bench import Encoder, EncoderCard
+from rvm_bench.api.card import Provenance
 from rvm_bench.api.registry import find_task
 from rvm_bench.api.task import Task
 from rvm_bench.errors import UserError
@@ -40,7 +41,7 @@ class Oracle(Encoder):
 
     def __init__(self, task: Task | str, data: str | Path) -> None:
         task = find_task(task) if isinstance(task, str) else task
-        self.weights = {"kind": "none"}
+        self.weights = Provenance(kind="none")
         self.codes: dict[str, np.ndarray] = {}
         for video in task.open(Path(data)).videos:
             frames = resized(video.frames, task.protocol)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ImageEncoder
 
 
@@ -12,7 +12,7 @@ class PixelEncoder(ImageEncoder):
     def __init__(self, card: EncoderCard) -> None:
         super().__init__()
         self.card = card
-        self.weights = {"kind": "none"}
+        self.weights = Provenance(kind="none")
 
     def forward_frames(self, frames: Tensor) -> Tensor:
         n, channels, height, width = frames.shape

@@ -27,7 +27,7 @@ from baselines.hub.hf_encoders import (
     video_layout,
 )
 from baselines.hub.hf_files import CONFIG, Repository, find_repository, weights_sha256
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json
 from rvm_bench.formats.hashes import file_sha256
@@ -81,10 +81,10 @@ def hugging_face(
     with _quiet(transformers):
         if not files:
             network = _untrained(transformers, repository, config, attention, seed)
-            origin: dict[str, Any] = {"kind": "random", "seed": seed}
+            origin = Provenance(kind="random", seed=seed)
         else:
             network, left_out = _load(transformers, repository, config, attention)
-            origin = {"kind": "file", "path": ", ".join(file.name for file in files), "sha256": weights_sha256(files)}
+            origin = Provenance(kind="file", path=", ".join(file.name for file in files), sha256=weights_sha256(files))
     network = _cast(network, getattr(torch, dtype)).eval().requires_grad_(False)
 
     if layout is None:
@@ -95,9 +95,10 @@ def hugging_face(
     card = _card(repository, config, network, layout, left_out)
     encoder = (HubClipEncoder if is_video else HubImageEncoder)(card, network, layout)
     encoder.dtype = getattr(torch, dtype)
-    encoder.weights = origin | {"source": card.source} | ({"left_out": left_out} if left_out else {})
+    facts: dict[str, Any] = {"source": card.source} | ({"left_out": left_out} if left_out else {})
     if repository.commit:
-        encoder.weights |= {"repository": reference, "commit": repository.commit}
+        facts |= {"repository": reference, "commit": repository.commit}
+    encoder.weights = origin.with_facts(**facts)
     # The weights' hash does not cover what the config chooses, nor the code that computes.
     encoder.options = {
         "config_sha256": file_sha256(repository.folder / CONFIG),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
 
@@ -69,10 +69,10 @@ def timm(reference: str, *, weights: str | None = None, dtype: str = "float32", 
     facts = library.data.resolve_model_data_config(network)
     encoder = _encoder(reference, network, facts)
     encoder.dtype = getattr(torch, dtype)
-    # No sha256 here: Encoder.weights_sha256 hashes the tensors, since timm does not say which file it read.
-    encoder.weights = {"kind": "package", "source": f"timm:{reference}"}
+    # timm does not say which file it read, so there is no sha256 of one; the tensors are hashed in any case.
+    encoder.weights = Provenance(kind="package", facts={"source": f"timm:{reference}"})
     if not pretrained:
-        encoder.weights = {"kind": "random", "seed": seed}
+        encoder.weights = Provenance(kind="random", seed=seed)
     encoder.options = {"timm": library.__version__} | ({} if pretrained else {"seed": seed})
     return encoder
 

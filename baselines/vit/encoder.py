@@ -13,7 +13,7 @@ from baselines.vit import checkpoint
 from baselines.vit.config import Family
 from baselines.vit.model import ViT, randomise
 from baselines.vit.tensor_files import files_of
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.formats.hashes import file_sha256
@@ -103,11 +103,11 @@ def load(
                 f"random weights of {card.name} have the {config.heads} heads of {member}; leave out heads={heads}"
             )
         model = randomise(ViT(config), seed)
-        origin: dict[str, Any] = {"kind": "random", "seed": seed} | ({} if named else {"size": member})
+        origin = Provenance(kind="random", seed=seed, facts={} if named else {"size": member})
     else:
         path = Path(weights)
         model, facts = checkpoint.load(styled, path, named=named, heads=heads, ignore=patterns)
-        origin = {"kind": "file", "path": path.name, "sha256": _sha256(path), **facts}
+        origin = Provenance(kind="file", path=path.name, sha256=_sha256(path), facts=facts)
         options |= {"ignore": patterns} if patterns else {}
     if named is None:
         c = model.config

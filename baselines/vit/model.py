@@ -26,6 +26,8 @@ class ViT(nn.Module):
     T is a multiple of the tubelet. Pixels beyond the last whole patch are not seen.
     """
 
+    derived = ("_positions",)
+
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = c = config
@@ -37,7 +39,7 @@ class ViT(nn.Module):
             self.pos_embed = nn.Parameter(torch.zeros(1, c.cls + math.prod(c.grid), c.width))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width, eps=c.norm_eps) if c.final_norm else nn.Identity()
-        self._positions: dict[tuple, Tensor] = {}
+        self._positions: dict[tuple, Tensor] = {}  # resized tables by grid
 
     def forward(self, pixels: Tensor, blocks: int | None = None) -> Tensor:
         """The tokens after the first `blocks` blocks (None: all), and after the final norm where there is one."""

@@ -26,7 +26,7 @@ from readouts.heads.replicated import Sizes
 from readouts.losses import Measure, Selection
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.overrides import check_choices
-from rvm_bench.api.task import Dataset, Protocol, Task, constant
+from rvm_bench.api.task import Dataset, FitsHeads, FitSummary, Protocol, Task, constant
 from rvm_bench.fetch.weights import cache_folder
 from rvm_bench.formats.files import read_json
 
@@ -71,7 +71,7 @@ class ReadoutProtocol(Protocol):
 P = TypeVar("P", bound=ReadoutProtocol)
 
 
-class ReadoutTask(Task[P], Generic[P]):
+class ReadoutTask(FitsHeads, Task[P], Generic[P]):
     """A task that fits a head.
 
     Attributes:
@@ -87,9 +87,6 @@ class ReadoutTask(Task[P], Generic[P]):
 
     def __init__(self, protocol: P | None = None) -> None:
         self.protocol = protocol or self.default_protocol()
-        self.cache: str | None = None
-        self.workers = 0
-        self.allow_missing = False
         self.fitted: Fitted | None = None
 
     @classmethod
@@ -131,6 +128,20 @@ class ReadoutTask(Task[P], Generic[P]):
                 workers=self.workers,
                 allow_missing=self.allow_missing,
             )
+        )
+
+    def fit_summary(self, folder: Path) -> FitSummary | None:
+        if not (folder / SUMMARY).exists():
+            return None
+        fit = read_json(folder / SUMMARY)
+        rate = fit["chosen"]["learning_rate"]
+        scores = {head["seed"]: head["score"] for head in fit["replicas"] if head["learning_rate"] == rate}
+        return FitSummary(
+            metric=fit["metric"],
+            examples=fit["held_out_examples"],
+            learning_rate=rate,
+            seed_scores={seed: score for seed, score in scores.items() if score is not None},
+            sha256=fit["readout_sha256"],
         )
 
     def left_out(self, folder: Path) -> list[str]:

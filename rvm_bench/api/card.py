@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
+
+from rvm_bench.errors import UserError, unknown_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,53 @@ class WeightsFile:
     size_exact: bool = False
     sha256: str | None = None
     packaged: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the weights of a loaded encoder come from.
+
+    Attributes:
+        kind: "file": a checkpoint. "package": installed with the model's package. "random": never trained. "none": the
+            model has no weights. "not stated": the plug-in does not say; tables and reports mark such numbers.
+        sha256: of the checkpoint file; None where there is none.
+        path: the file's name, without its folder.
+        seed: of random weights.
+        facts: what else is known, as JSON values: repository, commit, layout, tensors that were left out.
+    """
+
+    kind: Literal["file", "package", "random", "none", "not stated"] = "not stated"
+    sha256: str | None = None
+    path: str = ""
+    seed: int | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in (kinds := get_args(Provenance.__annotations__["kind"])):
+            raise unknown_name("kind of weights", str(self.kind), kinds)
+
+    @classmethod
+    def of(cls, value: "Provenance | Mapping[str, Any]") -> "Provenance":
+        """A provenance, also where a plug-in gives it as a dict such as {"kind": "file", "path": "a.pth"}.
+
+        Raises:
+            UserError: it is neither, or its kind is unknown.
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise UserError(f"encoder.weights is a {type(value).__name__}; expected a Provenance(kind=..., ...)")
+        known = {name: value[name] for name in ("kind", "sha256", "path", "seed") if name in value}
+        return cls(**known, facts={name: fact for name, fact in value.items() if name not in known})
+
+    def with_facts(self, **facts: Any) -> "Provenance":
+        """The same with more facts."""
+        return dataclasses.replace(self, facts={**self.facts, **facts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, without what is empty."""
+        known = {"kind": self.kind, "path": self.path or None, "seed": self.seed, "sha256": self.sha256}
+        return {**{name: value for name, value in known.items() if value is not None}, **self.facts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +117,18 @@ class EncoderCard:
     weights: WeightsFile | None = None
     published: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "width", "frames"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < (0 if name == "width" else 1):
+                raise UserError(f"card {self.name!r}: {name}={value!r}; expected a positive whole number")
+        if not self.name or any(not character.isprintable() for character in self.name):
+            raise UserError(f"a card's name is {self.name!r}; expected printable characters on one line")
+        for name in ("pixel_mean", "pixel_std"):
+            values = getattr(self, name)
+            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+                raise UserError(f"card {self.name!r}: {name}={values!r}; expected three numbers, one per RGB channel")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

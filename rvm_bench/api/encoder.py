@@ -9,16 +9,18 @@ Shape letters: T frames of a video, N frames of a batch, B clips, H W pixels, h 
 """
 
 import abc
+import contextlib
 import copy
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api import tensors
+from rvm_bench.api.card import EncoderCard, Provenance
+from rvm_bench.api.contract import check_features, check_pair, check_tensor, check_video
 from rvm_bench.errors import UserError, unknown_name
 
 TAPS = ("propagation", "readout")
@@ -43,8 +45,8 @@ class Encoder(abc.ABC):
         pixel_dtype: dtype in which frames reach the network; None: that of the encoder.
         chunk: frames that go through the network together; more memory for less overhead. It may change the last
             bits of the features, so it is part of a run's fingerprint.
-        weights: provenance of the weights: {"kind": "file" | "random" | "package" | "none", "sha256": ..., ...}.
-        options: what was chosen on loading beyond the card (rules, seeds), for the stamp and the fingerprint.
+        weights: where the weights come from; a plug-in that does not set it is marked "not stated".
+        options: what was chosen on loading beyond the card (rules, seeds), as JSON values; part of a run's identity.
         tap: the task family whose layer is read, one of `TAPS`; `at` changes it. Most models have one layer for all.
     """
 
@@ -54,13 +56,13 @@ class Encoder(abc.ABC):
     pixel_dtype: torch.dtype | None = None
     chunk: int = 4
     tap: str = "propagation"
-    weights: dict[str, Any]
+    weights: Provenance | Mapping[str, Any]
     options: dict[str, Any]
 
     def __new__(cls, *arguments: Any, **options: Any) -> "Encoder":
         # Not in __init__, which an adapter may forget to call.
         encoder = super().__new__(cls)
-        encoder.weights = {}
+        encoder.weights = getattr(cls, "weights", None) or Provenance()
         encoder.options = {}
         return encoder
 
@@ -90,9 +92,10 @@ class Encoder(abc.ABC):
         check_video(array.shape, array.dtype, self.card)
         maps = np.empty((len(array), *self.grid(*array.shape[1:3]), self.card.width), np.float32)
         done = 0
-        for features in self.stream(array):
-            maps[done : done + len(features)] = features.cpu().numpy()
-            done += len(features)
+        with self.frozen():
+            for features in self.stream(array):
+                maps[done : done + len(features)] = features.cpu().numpy()
+                done += len(features)
         return maps
 
     def clips(self, clips: np.ndarray, *, fill: bool = False) -> Tensor:
@@ -112,20 +115,27 @@ class Encoder(abc.ABC):
         if clips.ndim != 5 or not len(clips):
             raise UserError(f"clips have shape {clips.shape}; expected uint8 [B, T, H, W, 3] with B >= 1")
         check_video(clips.shape[1:], clips.dtype, self.card)
-        group = self._clips_together(clips.shape[1])
+        group = self.clips_per_pass(clips.shape[1])
         count = len(clips)
         if fill and count % group:
             clips = np.concatenate([clips, np.repeat(clips[:1], -count % group, axis=0)])
-        maps = [self._encode_group(clips[start : start + group]) for start in range(0, len(clips), group)]
-        # Outside of inference mode this makes an ordinary tensor, which autograd may keep.
+        maps = [self.encode_group(clips[start : start + group]) for start in range(0, len(clips), group)]
+        # Concatenated outside of inference mode, so that autograd may keep the result.
         return torch.cat(maps)[:count]
 
-    def _clips_together(self, frames: int) -> int:
-        """How many clips of this many frames `_encode_group` takes at a time, as `chunk` allows."""
+    def clips_per_pass(self, frames: int) -> int:
+        """How many clips of this many frames `encode_group` takes at a time; override together with it."""
         return 1
 
-    def _encode_group(self, clips: np.ndarray) -> Tensor:
-        """uint8 [B, T, H, W, 3] -> float32 [B, T, h, w, D] of a group of clips, small enough for one pass."""
+    def encode_group(self, clips: np.ndarray) -> Tensor:
+        """Feature maps of up to `clips_per_pass` clips at once; override for a faster way than `stream`.
+
+        Args:
+            clips: uint8 [B, T, H, W, 3] RGB, B <= clips_per_pass(T).
+
+        Returns:
+            float32 [B, T, h, w, D] on `self.device`.
+        """
         return torch.stack([torch.cat(list(self.stream(clip))) for clip in clips])
 
     def at(self, tap: str) -> Self:
@@ -141,26 +151,49 @@ class Encoder(abc.ABC):
         return height_px // self.card.patch, width_px // self.card.patch
 
     def to(self, device: torch.device | str) -> "Encoder":
-        """Moves the encoder and every network it holds to a device, frozen in evaluation mode, and returns it."""
+        """Moves the encoder and every network it holds to a device, frozen in evaluation mode, and returns it.
+
+        `frozen` undoes the freezing where the networks are somebody else's.
+        """
         self.device = torch.device(device)
-        for module in self._modules_held():
-            module.to(self.device).eval().requires_grad_(False)
+        tensors.move_frozen(self, self.device, base=Encoder)
         return self
 
+    def frozen(self) -> contextlib.AbstractContextManager[None]:
+        """While it is entered, every network is in evaluation mode and without gradients; afterwards as before."""
+        return tensors.frozen(self, base=Encoder)
+
+    @property
+    def provenance(self) -> Provenance:
+        """`weights`, also where a plug-in gave it as a dict.
+
+        Raises:
+            UserError: it is neither a provenance nor a dict of one.
+        """
+        return Provenance.of(self.weights)
+
+    def tensors_xxh128(self) -> str | None:
+        """Hash of every tensor that the encoder computes with, as it is now; None where there is none.
+
+        Covered are networks, tensors and arrays in attributes, containers, class attributes and closures, by their
+        bytes. Names in a class's `derived` are left out: what follows from the rest, as a cache does.
+        """
+        return tensors.tensors_xxh128(self, base=Encoder)
+
     def weights_sha256(self) -> str | None:
-        """Hash of the weights: of the file they came from, else of every tensor held; None where there is none."""
-        if "sha256" not in self.weights:
-            self.weights["sha256"] = self._hash_tensors()
-        return self.weights["sha256"]
+        """What tells networks of one model apart: the checkpoint's sha256, else `tensors_xxh128`."""
+        return self.provenance.sha256 or self.tensors_xxh128()
 
     def describe(self) -> dict[str, Any]:
-        """All that identifies the encoder in a run's fingerprint: card, weights, dtype, chunk and options."""
-        sha256 = self.weights_sha256()
+        """All that identifies the encoder in a run's fingerprint, as JSON values, computed now."""
+        hashed = self.tensors_xxh128()
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "card": self.card.to_dict(),
-            "weights": {"kind": self.weights.get("kind", "package" if sha256 else "none"), "sha256": sha256},
+            "weights": {"kind": self.provenance.kind, "sha256": self.provenance.sha256 or hashed},
+            "tensors_xxh128": hashed,
             "dtype": str(self.dtype).removeprefix("torch."),
+            "pixel_dtype": str(self.pixel_dtype or self.dtype).removeprefix("torch."),
             "chunk": self.chunk,
             "tap": self.tap,
             "options": self.options,
@@ -177,20 +210,8 @@ class Encoder(abc.ABC):
             pixels.sub_(mean).div_(std)
         return pixels.to(self.pixel_dtype or self.dtype)
 
-    def _modules_held(self) -> list[nn.Module]:
-        return [value for value in vars(self).values() if isinstance(value, nn.Module)]
-
-    def _hash_tensors(self) -> str | None:
-        states = [module.state_dict() for module in self._modules_held()]
-        if not any(states):
-            return None
-        digest = hashlib.sha256()
-        for state in states:
-            for name in sorted(state):
-                tensor = state[name].detach().cpu().contiguous()
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+    def _method(self, name: str) -> str:
+        return f"{type(self).__name__}.{name}"
 
 
 class ImageEncoder(Encoder):
@@ -204,16 +225,14 @@ class ImageEncoder(Encoder):
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
         for start in range(0, video.shape[0], self.chunk):
             frames = self.prepare(video[start : start + self.chunk])
-            yield self._checked(self.forward_frames(frames), frames)
+            expected = (len(frames), *self.grid(*frames.shape[-2:]))
+            yield check_features(self.forward_frames(frames), expected, self.card, self._method("forward_frames"))
 
-    def _clips_together(self, frames: int) -> int:
+    def clips_per_pass(self, frames: int) -> int:
         return max(1, self.chunk // frames)
 
-    def _encode_group(self, clips: np.ndarray) -> Tensor:
+    def encode_group(self, clips: np.ndarray) -> Tensor:
         return torch.cat(list(self.stream(clips.reshape(-1, *clips.shape[2:])))).unflatten(0, clips.shape[:2])
-
-    def _checked(self, features: Tensor, frames: Tensor) -> Tensor:
-        return check_features(features, (len(frames), *self.grid(*frames.shape[-2:])), self.card)
 
 
 class ClipEncoder(Encoder):
@@ -239,11 +258,11 @@ class ClipEncoder(Encoder):
         for start in range(0, video.shape[0], self.card.frames):
             yield self._window(self.prepare(video[start : start + self.card.frames])[None])[0]
 
-    def _clips_together(self, frames: int) -> int:
+    def clips_per_pass(self, frames: int) -> int:
         return max(1, self.chunk // self.card.frames)
 
     @torch.inference_mode()
-    def _encode_group(self, clips: np.ndarray) -> Tensor:
+    def encode_group(self, clips: np.ndarray) -> Tensor:
         windows = []
         for start in range(0, clips.shape[1], self.card.frames):
             part = clips[:, start : start + self.card.frames]
@@ -253,13 +272,18 @@ class ClipEncoder(Encoder):
 
     def _window(self, frames: Tensor) -> Tensor:
         """Normalised frames of one window of several videos, [B, n, 3, H, W] with n <= F -> [B, n, h, w, D]."""
-        window, kept = self.card.frames, frames.shape[1]
-        padding = frames.new_zeros(len(frames), window - kept, *frames.shape[2:])
-        tubes = self.forward_clip(torch.cat([frames, padding], dim=1).transpose(1, 2)).float()
-        expected = (kept, *self.grid(*frames.shape[-2:]))
-        return torch.stack(
-            [check_features(resize_time(one, window, self.time_rule)[:kept], expected, self.card) for one in tubes]
-        )
+        window, count, method = self.card.frames, frames.shape[1], self._method("forward_clip")
+        padding = frames.new_zeros(len(frames), window - count, *frames.shape[2:])
+        output = self.forward_clip(torch.cat([frames, padding], dim=1).transpose(1, 2))
+        tubes = check_tensor(output, method, "[B, F', h, w, D]").float()
+        if tubes.ndim != 5 or len(tubes) != len(frames):
+            raise UserError(
+                f"{method} returned features of shape {tuple(tubes.shape)}; expected [B, F', h, w, D] with B = "
+                f"{len(frames)}"
+            )
+        expected = (count, *self.grid(*frames.shape[-2:]))
+        maps = (resize_time(one, window, self.time_rule)[:count] for one in tubes)
+        return torch.stack([check_features(one, expected, self.card, method) for one in maps])
 
 
 class RecurrentEncoder(Encoder):
@@ -281,8 +305,8 @@ class RecurrentEncoder(Encoder):
         """Consecutive frames of one video: normalised [n, 3, H, W] -> features [n, h, w, D] and the next state."""
         features = []
         for frame in frames:
-            feature, state = self.step(frame[None], state)
-            features.append(feature[0])
+            feature, state = check_pair(self.step(frame[None], state), self._method("step"))
+            features.append(check_tensor(feature, self._method("step"), "[B, h, w, D]")[0])
         return torch.stack(features), state
 
     @torch.inference_mode()
@@ -291,23 +315,23 @@ class RecurrentEncoder(Encoder):
         state = self.init_state(1, height, width)
         for start in range(0, video.shape[0], self.chunk):
             frames = self.prepare(video[start : start + self.chunk])
-            features, state = self.unroll(frames, state)
-            yield check_features(features, (len(frames), *self.grid(height, width)), self.card)
+            features, state = check_pair(self.unroll(frames, state), self._method("unroll"))
+            yield check_features(features, (len(frames), *self.grid(height, width)), self.card, self._method("step"))
 
-    def _clips_together(self, frames: int) -> int:
+    def clips_per_pass(self, frames: int) -> int:
         return self.chunk
 
     @torch.inference_mode()
-    def _encode_group(self, clips: np.ndarray) -> Tensor:
+    def encode_group(self, clips: np.ndarray) -> Tensor:
         """Videos go side by side, one frame of each at a time; a single one goes as `stream` does."""
         if len(clips) == 1:
-            return super()._encode_group(clips)
+            return super().encode_group(clips)
         state = self.init_state(len(clips), *clips.shape[2:4])
         expected = (len(clips), *self.grid(*clips.shape[2:4]))
         steps = []
         for time in range(clips.shape[1]):
-            features, state = self.step(self.prepare(clips[:, time]), state)
-            steps.append(check_features(features, expected, self.card))
+            features, state = check_pair(self.step(self.prepare(clips[:, time]), state), self._method("step"))
+            steps.append(check_features(features, expected, self.card, self._method("step")))
         return torch.stack(steps, dim=1)
 
 
@@ -322,26 +346,3 @@ def resize_time(tubes: Tensor, frames: int, rule: str) -> Tensor:
     mode = {"linear": "bilinear", "cubic": "bicubic"}[rule]
     out = nn.functional.interpolate(rows, size=(1, frames), mode=mode, align_corners=False, antialias=rule == "cubic")
     return out.reshape(h, w, channels, frames).permute(3, 0, 1, 2).contiguous()
-
-
-def check_video(shape: tuple[int, ...], dtype: np.dtype, card: EncoderCard) -> None:
-    """Raises UserError unless the video is uint8 [T, H, W, 3] with T >= 1 and H, W at least one patch."""
-    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or shape[0] < 1:
-        raise UserError(
-            f"video has shape {tuple(shape)} and dtype {dtype}; expected uint8 [T, H, W, 3] RGB with T >= 1"
-        )
-    if min(shape[1:3]) < card.patch:
-        raise UserError(
-            f"video frames are {shape[1]}x{shape[2]} px; {card.name} needs at least one {card.patch} px patch"
-        )
-
-
-def check_features(features: Tensor, expected_TYX: tuple[int, int, int], card: EncoderCard) -> Tensor:
-    """The features as float32, or UserError where their shape is not the one that the card promises."""
-    expected = (*expected_TYX, card.width)
-    if tuple(features.shape) != expected:
-        raise UserError(
-            f"model {card.name} returned features of shape {tuple(features.shape)}; expected {expected} "
-            f"= [frames, H // {card.patch}, W // {card.patch}, width]: correct its card or its forward method"
-        )
-    return features.float()

@@ -13,7 +13,12 @@ from rvm_bench.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from rvm_bench.api.task import Protocol
+
+class HasConstants(typing.Protocol):
+    """A protocol, as `rvm_bench.api.task.Protocol`."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
 
 P = TypeVar("P", bound="DataclassInstance")
 
@@ -49,7 +54,7 @@ def override(protocol: P, texts: Sequence[str], *, fixed: str = "id") -> P:
     return dataclasses.replace(protocol, **changes)
 
 
-def off_protocol(protocol: "Protocol", official: "Protocol") -> dict[str, list[Any]]:
+def off_protocol(protocol: "HasConstants", official: "HasConstants") -> dict[str, list[Any]]:
     """The constants that differ from the official ones: name -> [official, present], in the order of the fields.
 
     Empty under the official protocol. A constant that the official protocol does not have counts as None there. The
@@ -64,6 +69,26 @@ def check_choices(protocol: "DataclassInstance") -> None:
     for name, hint in typing.get_type_hints(type(protocol)).items():
         if typing.get_origin(hint) is typing.Literal:
             _read_choice(name, getattr(protocol, name), typing.get_args(hint))
+
+
+def check_bounds(protocol: "DataclassInstance") -> None:
+    """Raises UserError where a number, or an element of a tuple, is outside of its field's bounds or not finite."""
+    for field in dataclasses.fields(protocol):
+        low, high = field.metadata.get("low"), field.metadata.get("high")
+        value = getattr(protocol, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if not math.isfinite(number):
+                raise _wrong(field.name, number, "a finite number")
+            if (low is not None and number < low) or (high is not None and number > high):
+                raise _wrong(field.name, number, _range(low, high))
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"at least {low:g}"
+    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
 
 
 def _read(name: str, text: str, hint: Any) -> Any:

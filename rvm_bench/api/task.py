@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.overrides import check_bounds, check_choices
 from rvm_bench.errors import UserError
 
 LONG_SIDE_PX = 480
@@ -57,13 +58,19 @@ def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size_hw[0] * share)), max(1, round(size_hw[1] * share))
 
 
+DEMO = "demo"
+"""What `--data` says for the procedural copy of a task's data."""
+
 Record = dict[str, Any]
 """What one video yielded: JSON values only, with the video's name under "video". Floats keep all their digits."""
 
 
-def constant(default: Any, source: str) -> Any:
-    """A field of a protocol: its value, and where the value comes from."""
-    return dataclasses.field(default=default, metadata={"source": source})
+def constant(default: Any, source: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field of a protocol: its value, where the value comes from, and the bounds (inclusive) that it must keep.
+
+    In a tuple every element must keep the bounds.
+    """
+    return dataclasses.field(default=default, metadata={"source": source, "low": low, "high": high})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,15 @@ class Protocol:
     """
 
     id: str
+
+    def __post_init__(self) -> None:
+        """Verifies choices and bounds; a subclass with rules of its own calls this first.
+
+        Raises:
+            UserError: a Literal field holds another value, or a number is outside of its bounds.
+        """
+        check_choices(self)
+        check_bounds(self)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -261,24 +277,26 @@ class Task(abc.ABC, Generic[P]):
     def score(self, records: Sequence[Record]) -> dict[str, float]:
         """Named numbers from records; `metric.key` is one of them. Fast: the bootstrap calls it thousands of times."""
 
-    @abc.abstractmethod
-    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        """Wall time of a whole evaluation, extrapolated from a few frames timed on this machine now."""
+    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float | None:
+        """Seconds of wall time that a whole evaluation takes, extrapolated from a few frames timed on this machine now.
 
-    @abc.abstractmethod
-    def write_demo(self, folder: Path) -> None:
-        """Writes the procedural copy of the data in the official layout under `folder`."""
-
-    def fit(self, encoder: Encoder, folder: Path) -> None:
-        """What must be done before the first video is measured: a task that fits a head does it here, in `folder`.
-
-        Called after `open`, in every process that has videos to measure; what an earlier call finished is taken up.
+        None, the default, where the task gives no estimate.
         """
-        return
+        return None
 
-    def left_out(self, folder: Path) -> list[str]:
-        """One line for every file that `fit`, in this folder, left out because it cannot be read."""
-        return []
+    def write_demo(self, folder: Path) -> None:
+        """Writes a procedural copy of the data in the task's layout under `folder`, for `--data demo`.
+
+        Import what it needs inside the method: the copy in the cache is keyed by the code that the method refers to.
+
+        Raises:
+            UserError: the task has no demo data, which is the default.
+        """
+        raise UserError(f"{self.name} has no demo data; give --data DIR")
+
+    def official_protocol(self) -> P:
+        """The protocol of an instance that was made without arguments."""
+        return type(self)().protocol
 
     def scene(self, video: str) -> str:
         """What a video shows, by its name: videos of one scene are not independent, and are resampled together."""
@@ -316,17 +334,66 @@ class Task(abc.ABC, Generic[P]):
 
 
 class SavesPredictions:
-    """Comes before `Task` among the bases of a task whose `measure` writes what it predicts once it is told to.
+    """Comes before `Task` among the bases of a task whose `measure` can also write what it predicts.
 
     Attributes:
-        predictions: the folder; None: nothing is written.
+        predictions: the folder to write to; None: nothing is written.
     """
 
     predictions: Path | None = None
 
     def save_predictions(self, folder: Path) -> None:
-        """From now on `measure` also writes what it predicts, as files under `folder`."""
+        """Makes `measure` write what it predicts as files under `folder`, from now on."""
         self.predictions = folder
 
 
-DEMO = "demo"
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitSummary:
+    """How the head of a run was fitted and chosen.
+
+    Attributes:
+        metric: by which the head was chosen, on training examples that were held out.
+        examples: number of held-out examples.
+        learning_rate: of the chosen head.
+        seed_scores: the metric of each head with that learning rate, by seed; a head that diverged is not there.
+        sha256: of the file of the chosen head.
+    """
+
+    metric: str
+    examples: int
+    learning_rate: float
+    seed_scores: Mapping[int, float]
+    sha256: str
+
+
+class FitsHeads(abc.ABC):
+    """Comes before `Task` among the bases of a task that fits a head on frozen features before it measures.
+
+    Attributes:
+        cache: frozen features on disk: "off", "read" or "write"; None leaves the choice to the task.
+        workers: processes that load the clips that the head is fitted on; 0: the main process.
+        allow_missing: whether files that cannot be read are left out of the fit; `Task.open` sets it.
+    """
+
+    cache: str | None = None
+    workers: int = 0
+    allow_missing: bool = False
+
+    @abc.abstractmethod
+    def fit(self, encoder: Encoder, folder: Path) -> None:
+        """Fits the head, or resumes or reads the fit that is in `folder`.
+
+        Called after `open`, in every process that has videos to measure; under `torchrun` in all of them.
+        """
+
+    @abc.abstractmethod
+    def fit_summary(self, folder: Path) -> FitSummary | None:
+        """How the head in `folder` was chosen; None where no fit was finished there.
+
+        Raises:
+            UserError: the fit in `folder` is damaged.
+        """
+
+    def left_out(self, folder: Path) -> list[str]:
+        """One line for every file that the fit in `folder` left out because it cannot be read."""
+        return []

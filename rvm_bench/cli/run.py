@@ -167,12 +167,13 @@ def _say_plan(
     dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
     run = RunFolder(out, describe_run(encoder.at(task.tap), task, dataset), create=False)
     done = len(run.lines())
-    seconds = task.estimate_seconds(encoder, dataset) * (1 - done / len(dataset.videos))
+    whole = task.estimate_seconds(encoder, dataset)
+    left = "no estimate" if whole is None else f"about {_duration(whole * (1 - done / len(dataset.videos)))} left"
     coverage = dataset.coverage
     typer.echo(
         f"{encoder.card.name} on {task.name}: {len(dataset.videos)} videos ({done} recorded), {dataset.frames} frames, "
         f"{coverage.in_official} of {coverage.official} official videos, on {encoder.device} in "
-        f"{str(encoder.dtype).removeprefix('torch.')}; about {_duration(seconds)} left on this machine"
+        f"{str(encoder.dtype).removeprefix('torch.')}; {left} on this machine"
         + ("" if stand_in else f"; would write {run.path}")
     )
 

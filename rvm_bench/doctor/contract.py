@@ -1,7 +1,6 @@
 """Is it an encoder at all: it runs, is frozen, and keeps shapes, dtype and range for every video."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.tensors import arrays_of, modules_of
 from rvm_bench.doctor import stimuli
 from rvm_bench.doctor.subject import GRIDS, SMALL_GRID, WORK, Subject, difference, spread, told
 from rvm_bench.doctor.verdict import Verdict, fail, note, ok, said
@@ -54,9 +54,9 @@ def frozen(subject: Subject) -> Verdict:
         carries_gradient = any(getattr(piece, "requires_grad", False) for piece in encoder.stream(subject.small.copy()))
     finally:
         handle.remove()
-    modules = {id(m): m for top in _held(encoder) if isinstance(top, nn.Module) for m in top.modules()}
+    modules = {id(m): m for top in modules_of(encoder, base=Encoder) for m in top.modules()}
     modules |= {key: module for key, (module, _) in ran.items()}
-    loose = [value for value in _held(encoder) if isinstance(value, Tensor)]
+    loose = [value for _, value in arrays_of(encoder, base=Encoder) if isinstance(value, Tensor)]
     states = {id(m): bool(list(m.parameters(False)) or list(m.buffers(False))) for m in modules.values()}
     in_training = [
         type(m).__name__
@@ -65,7 +65,7 @@ def frozen(subject: Subject) -> Verdict:
     ]
     parameters = {id(p): p for m in modules.values() for p in m.parameters(False)} | {id(t): t for t in loose}
     wanting = sum(1 for p in parameters.values() if p.requires_grad)
-    moved = {id(m) for top in vars(encoder).values() if isinstance(top, nn.Module) for m in top.modules()}
+    moved = {id(m) for top in modules_of(encoder, base=Encoder) for m in top.modules()}
     stray = [type(m).__name__ for key, m in modules.items() if states[key] and key not in moved]
     hold = "hold each network as an attribute of the encoder, and leave eval and requires_grad to Encoder.to"
     wrong = []
@@ -79,7 +79,7 @@ def frozen(subject: Subject) -> Verdict:
         return fail("; ".join(wrong), hold)
     if stray:
         return note(
-            f"{_listed(stray)} not held as an attribute: Encoder.to does not move it, the weights' hash leaves it out",
+            f"{_listed(stray)} out of reach of the encoder's attributes: it is neither moved nor hashed",
             hold,
         )
     if not modules:
@@ -185,36 +185,12 @@ def uses_input(subject: Subject) -> Verdict:
     return ok(f"another video changes the features by up to {change:.2g} standard deviations")
 
 
-def _held(encoder: Encoder) -> Iterator[nn.Module | Tensor]:
-    """Modules and loose tensors among the encoder's attributes, and in containers and plain objects among these."""
-    seen: set[int] = set()
-
-    def walk(value: Any, depth: int) -> Iterator[nn.Module | Tensor]:
-        if id(value) in seen or depth > 4:
-            return
-        seen.add(id(value))
-        if isinstance(value, nn.Module | Tensor):
-            yield value
-        elif isinstance(value, list | tuple | set | frozenset):
-            for inner in value:
-                yield from walk(inner, depth + 1)
-        elif isinstance(value, dict):
-            for inner in value.values():
-                yield from walk(inner, depth + 1)
-        elif hasattr(value, "__dict__") and not isinstance(value, type):
-            for inner in vars(value).values():
-                yield from walk(inner, depth + 1)
-
-    yield from walk(encoder, 0)
-
-
 def held_parameters(encoder: Encoder) -> int:
     """Numbers in all parameters and loose floating tensors that the encoder holds, each counted once."""
-    tensors: dict[int, Tensor] = {}
-    for value in _held(encoder):
-        found = value.parameters() if isinstance(value, nn.Module) else [value]
-        tensors |= {id(t): t for t in found if t.is_floating_point()}
-    return sum(t.numel() for t in tensors.values())
+    modules = [module for top in modules_of(encoder, base=Encoder) for module in top.modules()]
+    buffers = {id(buffer) for module in modules for buffer in module.buffers(False)}
+    held = {id(value): value for _, value in arrays_of(encoder, base=Encoder) if isinstance(value, Tensor)}
+    return sum(t.numel() for key, t in held.items() if key not in buffers and t.is_floating_point())
 
 
 def _listed(items: list[str], most: int = 4) -> str:

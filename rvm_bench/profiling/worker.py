@@ -40,7 +40,7 @@ def facts(request: Request) -> dict[str, Any]:
         "published": encoder.card.published,
         "family": encoder.card.family,
         "kind": kind_of(encoder),
-        "weights": encoder.weights.get("kind", "none"),
+        "weights": encoder.provenance.kind,
         "weights_sha256": encoder.weights_sha256() or "",
         "device": str(encoder.device),
         "dtype": str(encoder.dtype).removeprefix("torch."),

@@ -9,12 +9,13 @@ from typing import Any
 from rvm_bench.api.card import Model
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.registry import find_model
-from rvm_bench.api.task import DEMO, Dataset, Record, SavesPredictions, Task
+from rvm_bench.api.task import DEMO, Dataset, FitsHeads, Record, SavesPredictions, Task
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder
 from rvm_bench.fetch.locate import data_folder
 from rvm_bench.runs.finished import FinishedRun
-from rvm_bench.tables.comparison import FIT, records_of, task_of
+from rvm_bench.runs.store import FIT
+from rvm_bench.tables.comparison import records_of, task_of
 
 
 @dataclass(kw_only=True)
@@ -44,10 +45,11 @@ class Again:
         """
         if self._encoder is None:
             encoder = model_of(self.run, self.weights, self.device).at(self.task.tap)
-            if type(self.task).fit is not Task.fit:
-                if not (self.run.path / FIT).is_file():
-                    raise UserError(f"{self.run.path / FIT} is missing; the head that this run fitted is not there")
-                self.task.fit(encoder, self.run.path / "fit")
+            if isinstance(self.task, FitsHeads):
+                folder = self.run.path / FIT
+                if self.task.fit_summary(folder) is None:
+                    raise UserError(f"{folder} holds no finished fit; the head that this run fitted is not there")
+                self.task.fit(encoder, folder)
             self._encoder = encoder
         return self._encoder
 

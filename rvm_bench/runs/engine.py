@@ -1,61 +1,38 @@
-"""Evaluates an encoder on a task: video by video, resumable, in shards, with a stamp."""
+"""Evaluates encoders on tasks: video by video, resumable, in shards, with a stamp."""
 
 import dataclasses
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from tqdm import tqdm
 
-from rvm_bench.fetch.locate import data_folder
+from rvm_bench.api.contract import check_card, check_task
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.errors import DamagedFile, UserError
-from rvm_bench.runs.fingerprint import describe_run
 from rvm_bench.api.overrides import off_protocol
 from rvm_bench.api.registry import find_task
+from rvm_bench.api.task import Dataset, FitsHeads, Task, Video
+from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.fetch.load import load_encoder
-from rvm_bench.runs.stamp import code_version, environment, peak_memory_mb
-from rvm_bench.formats.time import now
-from rvm_bench.stats.bootstrap import bootstrap_interval
-from rvm_bench.runs.store import RunFolder, Shard, shard_of
+from rvm_bench.fetch.locate import data_folder
 from rvm_bench.formats.files import read_json, write_atomically, write_json
-from rvm_bench.api.task import Dataset, Task, Video
+from rvm_bench.formats.time import now
+from rvm_bench.runs.fingerprint import describe_run
+from rvm_bench.runs.results import Result, Results
+from rvm_bench.runs.stamp import Stamp, code_version, environment, peak_memory_mb
+from rvm_bench.runs.store import RunFolder, Shard, shard_of
+from rvm_bench.stats.bootstrap import bootstrap_interval
+
+logger = logging.getLogger(__name__)
 
 LEVEL = 0.95
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-    """The outcome of one model on one task.
-
-    Attributes:
-        model, task: names.
-        score: named numbers, among them `metric`; empty while videos are still to be recorded.
-        metric: key of the headline number in `score`.
-        interval: 95 % bootstrap interval of the headline number over videos; None for fewer than two videos.
-        records: one per recorded video, in the order of the data set.
-        remaining: videos that no process has recorded yet (other shards' work).
-        path: the run's folder.
-    """
-
-    model: str
-    task: str
-    score: dict[str, float]
-    metric: str
-    interval: tuple[float, float] | None
-    records: list[dict[str, Any]]
-    remaining: tuple[str, ...]
-    path: Path
-
-    @property
-    def value(self) -> float:
-        """The headline number."""
-        return self.score[self.metric]
-
-
-def evaluate(
+@overload
+def evaluate(  # type: ignore[overload-overlap]  # a str is a sequence of str, and means one name
     encoder: Encoder | str,
     task: Task | str,
     *,
@@ -63,40 +40,103 @@ def evaluate(
     out: str | Path = "runs",
     shard: Shard = (1, 1),
     allow_missing: bool = False,
-) -> Result:
-    """Evaluates an encoder on a task and returns its score, with error bars and a stamp in the run's folder.
+    protocol: str | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Result: ...
+
+
+@overload
+def evaluate(
+    encoder: Sequence[Encoder | str] | Encoder | str,
+    task: Sequence[Task | str] | Task | str,
+    *,
+    data: str | Path | None = None,
+    out: str | Path = "runs",
+    shard: Shard = (1, 1),
+    allow_missing: bool = False,
+    protocol: str | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Results: ...
+
+
+def evaluate(
+    encoder: Sequence[Encoder | str] | Encoder | str,
+    task: Sequence[Task | str] | Task | str,
+    *,
+    data: str | Path | None = None,
+    out: str | Path = "runs",
+    shard: Shard = (1, 1),
+    allow_missing: bool = False,
+    protocol: str | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Result | Results:
+    """Evaluates encoders on tasks, with error bars and a stamp in each run's folder.
 
     Videos that an earlier, interrupted call recorded under the same fingerprint are not evaluated again; a finished
     run is only read. The result does not depend on interruptions or on shards.
 
     Args:
-        encoder: an `Encoder`, or a name for `load_encoder`.
-        task: a `Task`, or its registered name (on demo data under its preset for them, where it has one).
+        encoder: an `Encoder` or a name for `load_encoder`, or a list of them.
+        task: a `Task` or a registered name, or a list of them. A name on demo data gets the task's preset for demo
+            data, where it has one.
         data: the data folder, or "demo"; see `rvm_bench.fetch.locate.data_folder`.
         out: folder of all runs.
         shard: (i, n) evaluates every n-th video from the i-th on; the last shard to finish writes the result.
         allow_missing: leave videos that are incomplete or cannot be read out, name them and mark the score as partial,
             instead of refusing to start or stopping there.
+        protocol: a preset of the tasks' protocol, for tasks given by name; None for the official one.
+        set: other values for constants of the protocol, for tasks given by name: {"topk": 5} or ["topk=5"].
+        device, dtype: as in `load_encoder`, for encoders given by name.
+
+    Returns:
+        A `Result` for one encoder and one task; for lists `Results`, encoders outermost.
 
     Raises:
-        UserError: the data is incomplete, the encoder breaks its contract, or the run is being written by another
-            process.
+        UserError: an unknown name or constant, incomplete data, an encoder that breaks its contract, or a run that
+            another process is writing.
     """
-    encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder.to(encoder.device)
-    task = find_task(task, data=data) if isinstance(task, str) else task
+    texts = [f"{name}={value}" for name, value in set.items()] if isinstance(set, Mapping) else list(set)
+
+    def loaded(one: Encoder | str) -> Encoder:
+        return load_encoder(one, device=device, dtype=dtype) if isinstance(one, str) else one
+
+    def found(one: Task | str) -> Task:
+        return find_task(one, data=data, preset=protocol, overrides=texts) if isinstance(one, str) else one
+
+    options: dict[str, Any] = {"data": data, "out": Path(out), "shard": shard, "allow_missing": allow_missing}
+    if isinstance(encoder, str | Encoder) and isinstance(task, str | Task):
+        return _evaluate(loaded(encoder), found(task), **options)
+    encoders = [encoder] if isinstance(encoder, str | Encoder) else encoder
+    tasks = [found(one) for one in ([task] if isinstance(task, str | Task) else task)]
+    return Results([_evaluate(model, one, **options) for name in encoders for model in [loaded(name)] for one in tasks])
+
+
+def _evaluate(
+    encoder: Encoder, task: Task, *, data: str | Path | None, out: Path, shard: Shard, allow_missing: bool
+) -> Result:
+    check_card(encoder)
+    check_task(task)
     encoder = encoder.at(task.tap)
+    shard = _checked_shard(shard)
+    dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
+    with encoder.frozen():
+        encoder.to(encoder.device)
+        run = RunFolder(out, describe_run(encoder, task, dataset))
+        _fit(encoder, task, dataset.videos, shard, run)
+        _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, allow_missing=allow_missing)
+        return _conclude(encoder, task, dataset, run, allow_missing=allow_missing)
+
+
+def _checked_shard(shard: Shard) -> Shard:
+    """The shard of this process: the one asked for, or under `torchrun` its part of the videos."""
     if not 1 <= shard[0] <= shard[1]:
         raise UserError(f"shard {shard[0]}/{shard[1]} does not exist; expected i/n with 1 <= i <= n")
-    shard = _of_torchrun(shard)
-    dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
-    run = RunFolder(Path(out), describe_run(encoder, task, dataset))
-    _fit(encoder, task, dataset.videos, shard, run)
-    _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, allow_missing=allow_missing)
-    return _conclude(encoder, task, dataset, run, allow_missing=allow_missing)
-
-
-def _of_torchrun(shard: Shard) -> Shard:
-    """The shard of this process where `torchrun` started several: each takes its part of the videos."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return shard
@@ -106,14 +146,16 @@ def _of_torchrun(shard: Shard) -> Shard:
 
 
 def _fit(encoder: Encoder, task: Task, videos: Sequence[Video], shard: Shard, run: RunFolder) -> None:
-    """Fits what the task fits, where this process has videos to measure.
+    """Fits the task's head, where this process has videos to measure.
 
-    The processes of `torchrun` fit together, so there all of them do where any has videos left: one that stayed away
-    would leave the others waiting.
+    The processes of `torchrun` fit together, so there all of them do where any has videos left: the collectives of the
+    fit would wait for one that stayed away.
     """
+    if not isinstance(task, FitsHeads):
+        return
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if _pending(task, videos if together else shard_of(videos, shard), run):
-        task.fit(encoder, run.path / "fit")
+        task.fit(encoder, run.fit_folder)
 
 
 def _measure(
@@ -123,14 +165,11 @@ def _measure(
     if not _pending(task, videos, run):
         return
     with run.appender(shard) as records:
-        done = run.lines()
+        recorded = run.lines()
         pending = _pending(task, videos, run)
-        with tqdm(
-            desc=f"{encoder.card.name} on {task.name}",
-            total=sum(video.length for video in pending),
-            unit="frame",
-            disable=None,
-        ) as progress:
+        total = sum(video.length for video in pending)
+        description = f"{encoder.card.name} on {task.name}"
+        with tqdm(desc=description, total=total, unit="frame", disable=None) as progress:
             for video in pending:
                 progress.set_postfix_str(video.name)
                 start = time.perf_counter()
@@ -140,9 +179,9 @@ def _measure(
                     if not allow_missing:
                         raise
                     run.add_damaged(video.name, str(error))
-                    progress.write(f"left out: {error}")
+                    logger.warning("left out: %s", error)
                     continue
-                if video.name in done:
+                if video.name in recorded:
                     continue
                 records.append(record)
                 run.add_timing(
@@ -157,16 +196,17 @@ def _measure(
 
 def _pending(task: Task, videos: Sequence[Video], run: RunFolder) -> list[Video]:
     """Videos without a record, and those whose predictions are still to be saved."""
-    done = run.lines()
-    return [video for video in videos if video.name not in done or task.lacks_predictions(video)]
+    recorded = run.lines()
+    return [video for video in videos if video.name not in recorded or task.lacks_predictions(video)]
 
 
 def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *, allow_missing: bool) -> Result:
+    """Scores the records once all videos have one, and writes the result."""
     lines = run.lines()
-    damaged = {name: why for name, why in run.damaged().items() if allow_missing and name not in lines}
-    if len(damaged) == len(dataset.videos):
-        raise UserError(f"no video of {dataset.root} can be read; the first: {next(iter(damaged.values()))}")
-    names = [video.name for video in dataset.videos if video.name not in damaged]
+    left_out = {name: why for name, why in run.damaged().items() if allow_missing and name not in lines}
+    if len(left_out) == len(dataset.videos):
+        raise UserError(f"no video of {dataset.root} can be read; the first: {next(iter(left_out.values()))}")
+    names = [video.name for video in dataset.videos if video.name not in left_out]
     remaining = tuple(name for name in names if name not in lines)
     records = run.records([name for name in names if name in lines])
     score: dict[str, float] = {}
@@ -182,16 +222,18 @@ def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *,
         )
         for name, text in task.artifacts(records).items():
             write_atomically(run.path / name, text)
-        coverage = dataset.coverage.without([*damaged.values()], task.left_out(run.path / "fit"))
+        from_fit = task.left_out(run.fit_folder) if isinstance(task, FitsHeads) else []
+        coverage = dataset.coverage.without([*left_out.values()], from_fit)
         _write_result(encoder, task, dataclasses.replace(dataset, coverage=coverage), run, score, interval)
     return Result(
         model=encoder.card.name,
         task=task.name,
         score=score,
-        metric=task.metric.key,
+        headline=task.metric,
         interval=interval,
         records=records,
         remaining=remaining,
+        left_out=tuple(left_out),
         path=run.path,
     )
 
@@ -204,14 +246,29 @@ def _write_result(
     score: dict[str, float],
     interval: tuple[float, float] | None,
 ) -> None:
-    """Writes result.json, unless it is there with this very score (its stamp tells when the work was done)."""
-    coverage = dataset.coverage.to_dict()
-    outcome = {"score": score, "interval": None if interval is None else list(interval), "coverage": coverage}
+    """Writes result.json, unless it holds this very score already (its stamp says when the work was done)."""
+    coverage = dataset.coverage
+    outcome = {
+        "score": score,
+        "interval": None if interval is None else list(interval),
+        "coverage": coverage.to_dict(),
+    }
     if run.result_file.exists():
         found = read_json(run.result_file)
         if {key: found.get(key) for key in outcome} == outcome:
             return
     timings = run.timings()
+    stamp = Stamp(
+        fingerprint=run.fingerprint,
+        description=run.description,
+        weights_source={k: v for k, v in encoder.provenance.to_dict().items() if k != "sha256"},
+        data_root=str(dataset.root),
+        code=code_version(),
+        environment=environment(encoder.device.type),
+        finished=now(),
+        wall_s=round(sum(timing["seconds"] for timing in timings), 3),
+        peak_memory_mb=_largest([timing["peak_memory_mb"] for timing in timings]),
+    )
     write_json(
         run.result_file,
         {
@@ -221,23 +278,14 @@ def _write_result(
             **outcome,
             "interval_level": LEVEL,
             "interval_method": "bootstrap over videos, 2000 draws, expanded percentile",
-            "videos": dataset.coverage.usable,
+            "videos": coverage.usable,
             "frames": dataset.frames,
-            "partial": dataset.coverage.partial,
-            "official_split": dataset.coverage.complete,
-            "off_protocol": off_protocol(task.protocol, type(task)().protocol),
-            "random_weights": encoder.weights.get("kind") == "random",
-            "stamp": {
-                "fingerprint": run.fingerprint,
-                **run.description,
-                "weights_source": {k: v for k, v in encoder.weights.items() if k != "sha256"},
-                "data_root": str(dataset.root),
-                "code": code_version(),
-                "environment": environment(encoder.device.type),
-                "finished": now(),
-                "wall_s": round(sum(t["seconds"] for t in timings), 3),
-                "peak_memory_mb": _largest([t["peak_memory_mb"] for t in timings]),
-            },
+            "partial": coverage.partial,
+            "official_split": coverage.complete,
+            "off_protocol": off_protocol(task.protocol, task.official_protocol()),
+            "random_weights": encoder.provenance.kind == "random",
+            "weights_kind": encoder.provenance.kind,
+            "stamp": stamp.to_dict(),
         },
     )
 

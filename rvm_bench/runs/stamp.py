@@ -1,16 +1,50 @@
 """What a number was made with: code, libraries, hardware, time and memory."""
 
+import dataclasses
 import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
 
 STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors", "av")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """How a number was made; `stamp` in result.json.
+
+    Attributes:
+        fingerprint: of the run.
+        description: all that the fingerprint covers, see `fingerprint.describe_run`.
+        weights_source: where the weights came from (`Provenance.to_dict`).
+        data_root: where the data was.
+        code, environment: see `code_version` and `environment`.
+        finished: when the result was written, UTC.
+        wall_s: seconds of all videos together.
+        peak_memory_mb: largest over the videos, MiB by kind of memory.
+    """
+
+    fingerprint: str
+    description: Mapping[str, Any]
+    weights_source: Mapping[str, Any]
+    data_root: str
+    code: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    finished: str
+    wall_s: float
+    peak_memory_mb: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what the fingerprint covers stands beside the rest."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        description = fields.pop("description")
+        return {"fingerprint": fields.pop("fingerprint"), **description, **fields}
 
 
 def code_version() -> dict[str, Any]:

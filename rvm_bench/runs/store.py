@@ -7,6 +7,7 @@
         damaged.jsonl       videos that could not be read and were left out, as one asked for; tried again in every call
         timings.jsonl       when, where, how long and with how much memory each video was measured
         result.json         score, interval and stamp; written once every video is recorded
+        fit/                of a task that fits a head: what its fit keeps
 
 Lines are never rewritten while a run goes on: a resumed run appends the videos that are not recorded yet. When all
 are, the lines of all shards are put into the order of the data set, byte for byte as they were written.
@@ -24,6 +25,10 @@ from rvm_bench.runs.fingerprint import fingerprint
 
 Shard = tuple[int, int]
 """(i, n): the i-th of n parts, counted from 1; it holds every n-th video from the i-th on."""
+
+
+FIT = "fit"
+"""Folder of a run that belongs to the task's fit."""
 
 
 class RunFolder:
@@ -102,6 +107,11 @@ class RunFolder:
             lock(file, f"{file.name} is locked by another process", wait=True)
             cut_torn_line(file)
             Appender(file).append(line)
+
+    @property
+    def fit_folder(self) -> Path:
+        """Where a task that fits a head keeps its fit."""
+        return self.path / FIT
 
     @property
     def result_file(self) -> Path:

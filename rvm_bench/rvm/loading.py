@@ -1,14 +1,14 @@
 """What loading an RVM has in common in torch and JAX: the arrays a user asks for, and the card they fit. numpy only."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.formats.hashes import file_sha256
 from rvm_bench.rvm import checkpoint
 from rvm_bench.rvm.checkpoint import RVMConfig
 
@@ -24,9 +24,7 @@ def precision(dtype: Any) -> str:
     return name
 
 
-def read_weights(
-    card: EncoderCard, weights: str | Path | None, seed: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_weights(card: EncoderCard, weights: str | Path | None, seed: int) -> tuple[dict[str, np.ndarray], Provenance]:
     """A checkpoint's arrays, not yet checked, and where they come from (`Encoder.weights`).
 
     Args:
@@ -43,11 +41,10 @@ def read_weights(
     if weights == "random":
         size = card.name if card.name in checkpoint.SIZES else SMALLEST
         arrays = checkpoint.random_arrays(checkpoint.SIZES[size], seed)
-        return arrays, {"kind": "random", "seed": seed} | ({} if size == card.name else {"size": size})
+        return arrays, Provenance(kind="random", seed=seed, facts={} if size == card.name else {"size": size})
     arrays = checkpoint.read(weights)
-    with open(weights, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return arrays, {"kind": "file", "path": Path(weights).name, "sha256": sha256}
+    sha256 = file_sha256(Path(weights))
+    return arrays, Provenance(kind="file", path=Path(weights).name, sha256=sha256)
 
 
 def sized(card: EncoderCard, found: RVMConfig, weights: str | Path | None) -> EncoderCard:

@@ -3,21 +3,17 @@
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rvm_bench.api.registry import find_task
-from rvm_bench.api.task import Record, Task
+from rvm_bench.api.task import FitsHeads, Record, Task
 from rvm_bench.errors import UserError
-from rvm_bench.formats.files import read_json
 from rvm_bench.runs.finished import FinishedRun
-from rvm_bench.runs.store import recorded_lines
+from rvm_bench.runs.store import FIT, recorded_lines
 from rvm_bench.stats.bootstrap import FEWEST_TESTED, Paired, paired_bootstrap
-
-FIT = Path("fit") / "fit.json"
-"""Where a run keeps how its head was fitted and chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +118,7 @@ def compare_runs(first: FinishedRun, second: FinishedRun) -> Comparison:
         paired=paired,
         videos=tuple(sorted(videos, key=lambda pair: -abs(pair.difference))),
         left_out=(len(records_a) - len(common), len(records_b) - len(common)),
-        seeds=(seed_spread(first), seed_spread(second)),
+        seeds=(seed_spread(task, first), seed_spread(task, second)),
         notes=tuple(notes),
     )
 
@@ -175,25 +171,18 @@ def records_of(run: FinishedRun) -> dict[str, Record]:
     return {video: json.loads(line) for video, line in recorded_lines(run.path).items()}
 
 
-def seed_spread(run: FinishedRun) -> SeedSpread | None:
-    """How the heads of a run vary by seed, as its fit.json says; None where the task fits none."""
-    if not (run.path / FIT).exists():
+def seed_spread(task: Task[Any], run: FinishedRun) -> SeedSpread | None:
+    """How the heads of a run vary by seed; None where the task fits none."""
+    fit = task.fit_summary(run.path / FIT) if isinstance(task, FitsHeads) else None
+    if fit is None:
         return None
-    fit = read_json(run.path / FIT)
-    rate = fit["chosen"]["learning_rate"]
-    scores = {
-        head["seed"]: head["score"]
-        for head in fit["replicas"]
-        if head["learning_rate"] == rate and head["score"] is not None
-    }
-    mean = sum(scores.values()) / max(1, len(scores))
-    variance = sum((score - mean) ** 2 for score in scores.values()) / max(1, len(scores) - 1)
+    scores = dict(fit.seed_scores)
     return SeedSpread(
-        metric=fit["metric"],
-        examples=fit["held_out_examples"],
-        learning_rate=rate,
+        metric=fit.metric,
+        examples=fit.examples,
+        learning_rate=fit.learning_rate,
         scores=scores,
-        deviation=math.sqrt(variance) if len(scores) > 1 else None,
+        deviation=statistics.stdev(scores.values()) if len(scores) > 1 else None,
     )
 
 

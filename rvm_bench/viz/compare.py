@@ -40,7 +40,7 @@ class Clustering:
 def caption_of(encoder: Encoder) -> str:
     """The model's name, and that it was not trained where the name does not say so."""
     name = encoder.card.name
-    return f"{name}, random" if encoder.weights.get("kind") == "random" and "random" not in name else name
+    return f"{name}, random" if encoder.provenance.kind == "random" and "random" not in name else name
 
 
 def pca_panels(encoders: Iterable[Encoder], frames: np.ndarray) -> list[Panel]:

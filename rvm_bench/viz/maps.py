@@ -7,7 +7,8 @@ encoders with different patches can be compared pixel by pixel.
 import numpy as np
 from tqdm import tqdm
 
-from rvm_bench.api.encoder import Encoder, check_video
+from rvm_bench.api.contract import check_video
+from rvm_bench.api.encoder import Encoder
 
 LATTICE_PX = 4
 """Models are compared at every fourth pixel of every fourth row: no patch is so small that more would tell more."""

@@ -129,7 +129,7 @@ def test_shards_of_a_hub_folder_are_one_checkpoint(tmp_path, state, features):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     encoder = load("cropmae", tmp_path)
     assert np.array_equal(encoder.encode(VIDEO), features["cropmae"])
-    assert encoder.weights["sha256"] != load("cropmae", write(tmp_path, "cropmae")).weights["sha256"]
+    assert encoder.weights.sha256 != load("cropmae", write(tmp_path, "cropmae")).weights.sha256
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     assert "lacks model-00002-of-00002.safetensors" in refusal("cropmae", tmp_path)
 

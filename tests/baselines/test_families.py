@@ -157,7 +157,7 @@ def test_4ds_readouts_read_at_095_of_the_list_of_streams(layers, readout):
 def test_the_depth_checkpoint_is_its_backbone_at_the_size_of_its_positions(encoders):
     encoder = encoders["fourds_depth"]
     assert encoder.model.config.grid == (8, 4, 6)
-    assert encoder.weights["ignored_tensors"] == sum(
+    assert encoder.weights.facts["ignored_tensors"] == sum(
         is_ignored("fourds_depth", name) for name in parameters("fourds_depth")
     )
     features = encoder.encode(golden("fourds_depth")["input_video"])
@@ -272,10 +272,10 @@ def test_sizes_seen_before_do_not_change_the_features(load_golden, encoders, mod
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_cached_is_no_part_of_the_weights(load_golden, model):
     encoder = load_golden(model)
-    names, sha256 = set(encoder.model.state_dict()), encoder._hash_tensors()
+    names, sha256 = set(encoder.model.state_dict()), encoder.tensors_xxh128()
     encoder.encode(noise(1, 32, 48))
     assert set(encoder.model.state_dict()) == names
-    assert encoder._hash_tensors() == sha256
+    assert encoder.tensors_xxh128() == sha256
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
     assert not encoder.model.training
 

@@ -33,9 +33,9 @@ def test_any_file_of_a_family_has_its_sizes_on_its_card(encoders, files):
     assert (encoder.card.name, encoder.card.width, encoder.card.patch) == ("vjepa", 48, 16)
     counted = sum(array.size for array in parameters("vjepa").values())
     assert encoder.card.params_m == round(counted / 1e6, 1)
-    assert encoder.weights["kind"] == "file"
-    assert encoder.weights["path"] == files["vjepa"].name
-    assert len(encoder.weights["sha256"]) == 64
+    assert encoder.weights.kind == "file"
+    assert encoder.weights.path == files["vjepa"].name
+    assert len(encoder.weights.sha256) == 64
     assert encoder.options == {"heads": 4, "norm_eps": 1e-6}
     assert encoders["dinov2"].card.patch == 14
 
@@ -112,7 +112,7 @@ def test_random_weights_depend_on_the_seed_alone(name, monkeypatch):
     features = first.encode(video)
     assert features.shape == (1, 32 // first.card.patch, 48 // first.card.patch, 64)
     assert np.isfinite(features).all()
-    assert first.weights["kind"] == "random"
+    assert first.weights.kind == "random"
     assert np.array_equal(again.encode(video), features)
     assert np.array_equal(load_encoder(name, **options).encode(video), features)
     assert difference(other.encode(video), features) > 1e-2
@@ -128,7 +128,7 @@ def test_a_released_size_runs_with_random_weights(name):
 
 def test_random_weights_of_a_bare_family_say_whose_sizes_they_have():
     encoder = load_encoder("mae", weights="random")
-    assert encoder.weights == {"kind": "random", "seed": 0, "size": "cropmae-s"}
+    assert encoder.weights.to_dict() == {"kind": "random", "seed": 0, "size": "cropmae-s"}
     assert (encoder.card.width, encoder.card.params_m) == (384, 21.7)
     with pytest.raises(UserError, match=r"random weights of mae have the 6 heads of cropmae-s; leave out heads=5"):
         load_encoder("mae", weights="random", heads=5)
@@ -141,14 +141,14 @@ def test_a_model_without_a_released_file_asks_for_one(name):
 
 
 def test_an_fc_norm_that_was_never_trained_is_said(tmp_path, encoders):
-    assert "note" not in encoders["videomaev2"].weights
+    assert "note" not in encoders["videomaev2"].weights.facts
     arrays = parameters("videomaev2")
     arrays["model.fc_norm.weight"] = np.ones(48, np.float32)
     half = write(tmp_path, "videomaev2", arrays, "half")
-    assert "note" not in load_encoder("videomaev2", weights=half, heads=4).weights
+    assert "note" not in load_encoder("videomaev2", weights=half, heads=4).weights.facts
     arrays["model.fc_norm.bias"] = np.zeros(48, np.float32)
     identity = write(tmp_path, "videomaev2", arrays, "identity")
-    assert "never trained" in load_encoder("videomaev2", weights=identity, heads=4).weights["note"]
+    assert "never trained" in load_encoder("videomaev2", weights=identity, heads=4).weights.facts["note"]
 
 
 # Parameter counts (spec: counts of the official classes, on the meta device)

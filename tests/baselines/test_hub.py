@@ -130,7 +130,7 @@ def test_vit_mae_sees_every_patch_in_order(tmp_path, size):
     encoder = load(saved(mae, tmp_path / "mae"))
     np.testing.assert_allclose(encoder.encode(frames), hidden.reshape(2, size[0] // 16, size[1] // 16, 32), atol=1e-5)
     assert "decoder (" in encoder.card.note
-    assert encoder.weights["left_out"] == ["decoder (24)"]
+    assert encoder.weights.facts["left_out"] == ["decoder (24)"]
 
 
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
@@ -279,7 +279,7 @@ def test_weights_are_known_by_the_hash_of_their_file_and_configs_by_theirs(tmp_p
     folder = saved(made("ViT"), tmp_path / "vit")
     encoder = load(folder)
     sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert encoder.weights["sha256"] == encoder.describe()["weights"]["sha256"] == sha256
+    assert encoder.weights.sha256 == encoder.describe()["weights"]["sha256"] == sha256
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "vit")
     assert load(moved).describe() == encoder.describe()
     config = json.loads((moved / "config.json").read_text()) | {"layer_norm_eps": 0.1}
@@ -297,12 +297,12 @@ def test_shards_are_one_model_and_none_may_be_missing(tmp_path):
     assert len(shards) > 1
     encoder = load(folder)
     np.testing.assert_array_equal(encoder.encode(video(1, 64, 64)), whole)
-    assert encoder.weights["path"] == ", ".join(file.name for file in shards)
-    assert load(folder).weights["sha256"] == encoder.weights["sha256"]
+    assert encoder.weights.path == ", ".join(file.name for file in shards)
+    assert load(folder).weights.sha256 == encoder.weights.sha256
     change_tensors(
         folder, lambda tensors: tensors.update({name: x + 1 for name, x in tensors.items()}), shards[-1].name
     )
-    assert load(folder).weights["sha256"] != encoder.weights["sha256"]
+    assert load(folder).weights.sha256 != encoder.weights.sha256
     shards[1].unlink()
     with pytest.raises(UserError, match=f"lacks {shards[1].name}"):
         load(folder)
@@ -318,7 +318,7 @@ def test_random_weights_follow_their_seed_and_leave_the_global_one_alone(tmp_pat
     frames = video(1, 64, 64)
     np.testing.assert_array_equal(first.encode(frames), again.encode(frames))
     assert first.weights_sha256() == again.weights_sha256() != other.weights_sha256()
-    assert first.weights["kind"] == "random"
+    assert first.weights.kind == "random"
 
 
 def test_bfloat16_stays_near_float32(tmp_path):
@@ -333,7 +333,7 @@ def test_bfloat16_stays_near_float32(tmp_path):
 
 def test_a_classifiers_backbone_needs_no_pooler_and_its_head_is_listed(tmp_path):
     encoder = load(saved(made("ViT", "ForImageClassification"), tmp_path / "vit"))
-    assert encoder.weights["left_out"] == ["classifier (2)"]
+    assert encoder.weights.facts["left_out"] == ["classifier (2)"]
 
 
 def _drop(tensors):
@@ -456,7 +456,7 @@ def test_a_repository_in_the_cache_needs_no_network_and_is_known_by_its_commit(h
     assert encoder.card.name == "vit"
     assert encoder.card.source == f"hf:owner/vit@{COMMIT}"
     assert encoder.card.licence == "see the model card"
-    assert encoder.weights["commit"] == COMMIT
+    assert encoder.weights.facts["commit"] == COMMIT
     np.testing.assert_array_equal(encoder.encode(video(1, 64, 64)), load(hub_cache).encode(video(1, 64, 64)))
 
 

@@ -75,7 +75,7 @@ def test_dinov2_equals_transformers_at_any_size(tmp_path, gated, size):
     model = dinov2(use_swiglu_ffn=gated)
     model.save_pretrained(tmp_path)
     encoder = load_encoder("dinov2", weights=tmp_path, device="cpu")
-    assert encoder.weights["layout"] == "hub-dinov2"
+    assert encoder.weights.facts["layout"] == "hub-dinov2"
     assert encoder.options == {"heads": 4, "norm_eps": 1e-3, "positions": "hub"}
     # transformers makes the gated hidden width a multiple of 8 of two thirds of 4 x 48.
     assert (encoder.model.config.gated, encoder.model.config.hidden) == (gated, 128 if gated else 192)
@@ -90,7 +90,7 @@ def test_dinov2_under_a_classifier_is_the_same_encoder(tmp_path):
     model = perturbed(transformers.Dinov2ForImageClassification(config))
     model.save_pretrained(tmp_path)
     encoder = load_encoder("dinov2", weights=tmp_path / "model.safetensors", device="cpu")
-    assert encoder.weights["ignored_tensors"] == 3  # classifier and mask token
+    assert encoder.weights.facts["ignored_tensors"] == 3  # classifier and mask token
     video = noise(1, 70, 70)
     assert difference(ours(encoder, video), theirs(model.dinov2, encoder, video)) < TOLERANCE
 
@@ -120,7 +120,7 @@ def test_videomae_for_pretraining_is_its_encoder_alone(tmp_path):
     model = perturbed(transformers.VideoMAEForPreTraining(videomae_config()))
     model.save_pretrained(tmp_path)
     encoder = load_encoder("videomae", weights=tmp_path, device="cpu")
-    assert encoder.weights["ignored_tensors"] > 10
+    assert encoder.weights.facts["ignored_tensors"] > 10
     video = noise(16, 224, 224)
     assert difference(ours(encoder, video), theirs(model.videomae, encoder, video)) < TOLERANCE
 
@@ -145,7 +145,7 @@ def test_image_models_of_the_hub_equal_transformers_at_their_native_size(tmp_pat
         model = perturbed(getattr(transformers, name)(vit_config()))
     model.save_pretrained(tmp_path)
     encoder = load_encoder(family, weights=tmp_path, device="cpu")
-    assert encoder.weights["layout"] == "hub-vit"
+    assert encoder.weights.facts["layout"] == "hub-vit"
     assert encoder.options == {"heads": 4, "norm_eps": 1e-3}
     video = noise(2, size, size)
     # Noise in rising order keeps MAE's patches, all of which are visible, where they are.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rvm_bench.api.card import EncoderCard
+from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder
 from rvm_bench.doctor import Level, examine
 from rvm_bench.doctor.examine import CHECKS
@@ -31,6 +31,7 @@ def projection(seed=0):
 
 class Image(ImageEncoder):
     card = card(params_m=0.000588)
+    weights = Provenance(kind="random", seed=0)
 
     def __init__(self):
         super().__init__()
@@ -44,6 +45,7 @@ class Clip(ClipEncoder):
     """Two-frame tubes, and a little of the clip's mean in every token, as attention would mix it in."""
 
     card = card(frames=16, causal=False, params_m=0.000588)
+    weights = Provenance(kind="random", seed=0)
 
     def __init__(self):
         super().__init__()
@@ -57,6 +59,7 @@ class Clip(ClipEncoder):
 
 class Recurrent(RecurrentEncoder):
     card = card(params_m=0.000588)
+    weights = Provenance(kind="random", seed=0)
 
     def __init__(self):
         super().__init__()
@@ -271,15 +274,18 @@ class BatchNormOfTheBatch(Image):
         return nn.functional.batch_norm(maps, None, None, training=True).permute(0, 2, 3, 1)
 
 
+NORMS = []
+
+
 class LivelyBatchNorm(Image):
-    """In a list, where Encoder.to does not find it: it stays in training mode."""
+    """In a global variable, where nothing finds it: it stays in training mode."""
 
     def __init__(self):
         super().__init__()
-        self.norms = [nn.BatchNorm2d(D)]
+        NORMS[:] = [nn.BatchNorm2d(D)]
 
     def forward_frames(self, frames):
-        return self.norms[0](self.net(frames)).permute(0, 2, 3, 1)
+        return NORMS[0](self.net(frames)).permute(0, 2, 3, 1)
 
 
 class TrainsInForward(Image):
@@ -540,19 +546,31 @@ def test_a_fourth_kind_of_encoder_is_examined_by_what_it_streams():
     assert "precision" not in verdicts
 
 
-def test_networks_held_where_the_encoder_does_not_look_are_noted():
+def test_networks_in_containers_are_found_and_those_in_global_variables_are_noted():
     class InAList(Image):
         def __init__(self):
             super().__init__()
-            self.net = [projection().eval().requires_grad_(False)]
+            self.net = [projection()]
 
         def forward_frames(self, frames):
             return self.net[0](frames).permute(0, 2, 3, 1)
 
+    class Global(Image):
+        net = None
+
+        def __init__(self):
+            NORMS[:] = [projection().eval().requires_grad_(False)]
+
+        def forward_frames(self, frames):
+            return NORMS[0](frames).permute(0, 2, 3, 1)
+
     fails, verdicts = failed(InAList)
     assert not fails
-    assert "Conv2d not held as an attribute" in verdicts["frozen"].measured
-    assert "none of them in the hash" in verdicts["weights"].measured
+    assert "1 modules in evaluation mode" in verdicts["frozen"].measured
+    assert "0.000588 M parameters held" in verdicts["weights"].measured
+    fails, verdicts = failed(Global)
+    assert not fails
+    assert "Conv2d out of reach" in verdicts["frozen"].measured
 
 
 PLUGIN = """

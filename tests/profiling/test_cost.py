@@ -60,7 +60,12 @@ def test_no_pass_is_begun_that_would_not_end_in_time():
 def test_facts_say_what_is_measured_and_how_it_can_be():
     found = worker.facts(Request(subject=Subject(model=f"{COSTLY}:Windows", device="cpu"), what="facts"))
     assert found["ways"] == (STREAM, AT_ONCE)
-    assert (found["model"], found["kind"], found["device"], found["weights"]) == ("windows", "clip", "cpu", "none")
+    assert (found["model"], found["kind"], found["device"], found["weights"]) == (
+        "windows",
+        "clip",
+        "cpu",
+        "not stated",
+    )
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_the_generic_card_is_filled_from_the_file(encoder):
     assert (encoder.card.width, encoder.card.patch, encoder.card.family) == (48, 16, "rvm")
     assert encoder.card.params_m == round(checkpoint.parameter_count(encoder.model.config) / 1e6, 1)
     sha256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
-    assert encoder.weights == {"kind": "file", "path": FILE.name, "sha256": sha256}
+    assert encoder.weights.to_dict() == {"kind": "file", "path": FILE.name, "sha256": sha256}
 
 
 def test_a_file_of_another_size_is_refused_in_one_line():
@@ -281,7 +281,7 @@ def test_an_unsound_file_is_refused_by_its_path(tmp_path):
 def test_random_weights_are_untrained_by_name_and_depend_on_the_seed():
     video = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
     first, again, other = (build(models.RVM_TINY.card, "random", seed=seed) for seed in (1, 1, 2))
-    assert first.weights == {"kind": "random", "seed": 1}
+    assert first.weights.to_dict() == {"kind": "random", "seed": 1}
     assert "untrained" in first.card.note
     features = first.encode(video)
     assert features.shape == (2, 2, 3, 192)
@@ -295,7 +295,7 @@ def test_weights_are_asked_for_and_a_bare_family_has_the_smallest_random_ones():
     with pytest.raises(UserError, match="rvm-l needs weights"):
         build(models.RVM_L.card)
     smallest = build(models.RVM.card, "random")
-    assert smallest.weights["size"] == "rvm-s"
+    assert smallest.weights.facts["size"] == "rvm-s"
     assert smallest.card.width == models.RVM_S.card.width
     with pytest.raises(UserError, match="unknown dtype 'float16'"):
         build(models.RVM_TINY.card, "random", dtype="float16")

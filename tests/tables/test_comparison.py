@@ -10,6 +10,7 @@ from runs_on_disk import write_run
 from propagation.tasks.davis import DavisProtocol
 from propagation.tasks.jhmdb import JhmdbTask
 from readouts.tasks.scannet import ScanNetTask
+from readouts.tasks.ssv2 import SSv2Task
 from rvm_bench.api.registry import find_task
 from rvm_bench.errors import UserError
 from rvm_bench.runs.diff import stamp_differences
@@ -124,7 +125,9 @@ def test_clips_of_one_film_and_scans_of_one_room_go_together():
 
 def test_seeds_of_the_chosen_learning_rate_are_a_second_source_of_variance(davis):
     run = davis("a", better(0))
-    assert seed_spread(run) is None
+    task = SSv2Task()
+    assert seed_spread(task_of(run), run) is None
+    assert seed_spread(task, run) is None
     (run.path / "fit").mkdir()
     heads = [(1e-3, 0, 0.5, False), (1e-3, 1, 0.7, False), (1e-3, 2, None, True), (1e-4, 0, 0.1, False)]
     keys = ("learning_rate", "seed", "score", "diverged")
@@ -133,9 +136,10 @@ def test_seeds_of_the_chosen_learning_rate_are_a_second_source_of_variance(davis
         "held_out_examples": 64,
         "chosen": {"learning_rate": 1e-3, "seed": 1},
         "replicas": [dict(zip(keys, head, strict=True)) for head in heads],
+        "readout_sha256": "abc",
     }
     (run.path / "fit/fit.json").write_text(json.dumps(fit))
-    spread = seed_spread(run)
+    spread = seed_spread(task, run)
     assert spread.scores == {0: 0.5, 1: 0.7}
     assert spread.deviation == pytest.approx(0.2 / 2**0.5)
 

@@ -64,9 +64,6 @@ class RVMEncoder(RecurrentEncoder):
         """[n, 1 + h*w, D] -> [n, h, w, D] on the encoder's device, without CLS."""
         return torch.from_numpy(features[:, 1:]).unflatten(1, self.grid(*frames.shape[-2:])).to(self.device)
 
-    def _hash_tensors(self) -> str:
-        return self.network.sha256()
-
 
 def _channels_last(frames: Tensor) -> np.ndarray:
     return frames.permute(0, 2, 3, 1).cpu().numpy()
