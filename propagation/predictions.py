@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from propagation.sequences import VOID, MaskedVideo
+from propagation.datasets.sequences import VOID, MaskedVideo
 from rvm_bench.api.task import Overlay, SavesPredictions, ShownFrame, shown_size
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json, write_json

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from propagation.datasets.sequences import MaskedVideo
 from propagation.labels import mask_to_heat, pose_to_heat
-from propagation.sequences import MaskedVideo
 from propagation.tasks.protocol import resized
 from rvm_bench import Encoder, EncoderCard
 from rvm_bench.api.card import Provenance

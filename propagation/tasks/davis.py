@@ -1,37 +1,25 @@
-"""DAVIS-2017 video object segmentation: protocol, reader, measure and score.
-
-    <root>/ImageSets/2017/val.txt                  one sequence name per line
-    <root>/JPEGImages/480p/<sequence>/00000.jpg    RGB
-    <root>/Annotations/480p/<sequence>/00000.png   palette PNG: index = object id, 0 background, 255 void
+"""DAVIS-2017 video object segmentation: protocol, measure and score.
 
 The masks of frame 0 are propagated through the video; J&F is the mean over all objects of all videos.
 """
 
-import csv
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from propagation.datasets.davis import OFFICIAL_FRAMES, SPLIT, unofficial, verify_davis
+from propagation.datasets.sequences import VOID, MaskedVideo, read_masked
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
 from propagation.predictions import SavesMasks, mask_file, mask_overlay
-from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, Task, constant
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels, write_labels
-
-SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
-OFFICIAL_FRAMES = {
-    row["sequence"]: int(row["frames"])
-    for row in csv.DictReader(Path(__file__).with_name("davis_val.csv").read_text().splitlines())
-}
-"""Frames of each of the 30 sequences of the official validation split (1999 in all; db_info.yaml of davis-2017)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,26 +124,13 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
         self.protocol = protocol or DavisProtocol()
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        names = read_split(data / SPLIT)
-        videos, problems = _verify(data, names)
-        return dataset_of(
-            self,
-            data,
-            videos,
-            [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))],
-            listed=len(names),
-            official=len(OFFICIAL_FRAMES),
-            in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
-            problems=problems,
-            allow_missing=allow_missing,
-        )
+        copy = read_masked(data, SPLIT, verify_davis)
+        in_official = sum(video.name in OFFICIAL_FRAMES for video in copy.videos)
+        return copy.dataset(self, official=len(OFFICIAL_FRAMES), in_official=in_official, allow_missing=allow_missing)
 
     def check(self, data: Path) -> list[str]:
-        names = read_split(data / SPLIT)
-        _, problems = _verify(data, names)
-        lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
-        lines += [f"{name}: not in {SPLIT}" for name in OFFICIAL_FRAMES if name not in names]
-        return lines + [f"{name}: not in the official split" for name in names if name not in OFFICIAL_FRAMES]
+        copy = read_masked(data, SPLIT, verify_davis)
+        return [*copy.lines(), *unofficial(copy.names)]
 
     def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
         """J and F per object and frame, of the propagated masks and of the first mask held still.
@@ -214,7 +189,10 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
         return dataset.frames * seconds_per_frame(encoder, video.frames, heat, self.protocol)
 
     def write_demo(self, folder: Path) -> None:
-        write_demo_copy(folder)
+        from rvm_bench.demo import davis
+        from rvm_bench.demo.progress import write_with_progress
+
+        write_with_progress(davis.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
         return mask_overlay(folder, video, most, lambda t: self._frame_score(record, t))
@@ -248,30 +226,6 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
         gt_OHW, pred_OHW = truth == ids, mask == ids
         f = boundary_f_measure(gt_OHW, pred_OHW, tolerance=self.protocol.boundary_tolerance)
         return np.stack([region_similarity(gt_OHW, pred_OHW), f], axis=1)
-
-
-def _verify(data: Path, names: Sequence[str]) -> tuple[list[MaskedVideo], dict[str, list[str]]]:
-    """Whole videos and problems; an official sequence must have its official length, and every video an object."""
-    videos, problems = verify_videos(data, names, frames=FRAMES, masks=MASKS, least_frames=3)
-    whole = []
-    for video in videos:
-        expected = OFFICIAL_FRAMES.get(video.name, len(video.frames))
-        if len(video.frames) != expected:
-            problems[video.name] = [f"{data / FRAMES / video.name} has {len(video.frames)} frames, expected {expected}"]
-        elif video.largest_id == 0:
-            problems[video.name] = [f"{data / MASKS / video.name} holds no object in any mask"]
-        else:
-            whole.append(video)
-    return whole, problems
-
-
-def write_demo_copy(folder: Path, *, sequences: int | None = None, frames: int = 30) -> None:
-    """Writes the first so many demo sequences (None: all) in the official layout, of so many frames each."""
-    from rvm_bench.demo import davis
-
-    chosen = davis.SEQUENCES[:sequences]
-    with tqdm(desc="writing demo data", total=len(chosen) * frames, unit="frame", leave=False, disable=None) as bar:
-        davis.write(folder, sequences=chosen, frames=frames, progress=lambda *_: bar.update())
 
 
 def read_mask(file: Path, size_hw: tuple[int, int]) -> np.ndarray:

@@ -1,8 +1,4 @@
-"""JHMDB human pose propagation: protocol, reader, measure and score.
-
-    <root>/splits/<action>_test_split1.txt                         lines "<clip>.avi 2" (test) or "<clip>.avi 1" (train)
-    <root>/joint_positions/<action>/<clip>/joint_positions.mat     pos_img [2, 15, T]: (x, y) in pixels, the first is 1
-    <root>/Rename_Images/<action>/<clip>/00001.png                 RGB
+"""JHMDB human pose propagation: protocol, measure and score.
 
 The joints of frame 0 are propagated through the clip; PCK is the mean over the 15 joints of all clips.
 """
@@ -13,28 +9,15 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from propagation.datasets.jhmdb import OFFICIAL_CLIPS, PoseClip, official_clips, read_jhmdb, unofficial
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import mean_pck, pose_hits
 from propagation.predictions import pose_file, pose_overlay, save_pose
-from propagation.sequences import dataset_of, decode, holes, image_files
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, SavesPredictions, Task, constant
 from rvm_bench.errors import UserError
-
-SPLITS, SUFFIX, FRAMES, POSES = "splits", "_test_split1.txt", "Rename_Images", "joint_positions"
-JOINTS = 15
-OFFICIAL_CLIPS = 268
-"""Test clips of split 1 over all actions. Which clips they are is known from the split files alone."""
-OFFICIAL_ACTIONS = frozenset(
-    (
-        "brush_hair", "catch", "clap", "climb_stairs", "golf", "jump", "kick_ball",
-        "pick", "pour", "pullup", "push", "run", "shoot_ball", "shoot_bow",
-        "shoot_gun", "sit", "stand", "swing_baseball", "throw", "walk", "wave",
-    )
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,29 +49,6 @@ class JhmdbProtocol(PropagationProtocol):
             )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class PoseClip:
-    """A verified clip: every image can be read, all have one size, and every pose has its image.
-
-    Attributes:
-        name: action/clip.
-        frames: files in time order; there may be more than poses, and the last are then encoded but not scored.
-        poses_file: where the poses come from.
-        poses: joints float32 [T, 15, 2] as (x, y) in pixels, the centre of the top left pixel at (0, 0).
-        native_hw: height and width in pixels.
-    """
-
-    name: str
-    frames: tuple[Path, ...]
-    poses_file: Path
-    poses: np.ndarray
-    native_hw: tuple[int, int]
-
-    @property
-    def length(self) -> int:
-        return len(self.frames)
-
-
 class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
     """JHMDB test split 1, percentage of correct keypoints."""
 
@@ -109,35 +69,14 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
         self.protocol = protocol or JhmdbProtocol()
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        splits, names = read_splits(data)
-        clips, problems = verify_clips(data, names)
-        return dataset_of(
-            self,
-            data,
-            clips,
-            [*splits, *(file for clip in clips for file in (*clip.frames, clip.poses_file))],
-            listed=len(names),
-            official=OFFICIAL_CLIPS,
-            in_official=sum(_action(clip.name) in OFFICIAL_ACTIONS for clip in clips),
-            problems=problems,
-            allow_missing=allow_missing,
+        copy = read_jhmdb(data)
+        return copy.dataset(
+            self, official=OFFICIAL_CLIPS, in_official=official_clips(copy.videos), allow_missing=allow_missing
         )
 
     def check(self, data: Path) -> list[str]:
-        _, names = read_splits(data)
-        clips, problems = verify_clips(data, names)
-        actions = {_action(name) for name in names}
-        lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
-        lines += [
-            f"{clip.name}: {clip.length} images, {len(clip.poses)} poses; the last images are encoded but not scored"
-            for clip in clips
-            if clip.length > len(clip.poses)
-        ]
-        lines += [f"{action}: not in {SPLITS}/*{SUFFIX}" for action in sorted(OFFICIAL_ACTIONS - actions)]
-        lines += [f"{action}: not an official action" for action in sorted(actions - OFFICIAL_ACTIONS)]
-        if len(names) != OFFICIAL_CLIPS:
-            lines.append(f"{SPLITS} names {len(names)} test clips, the official split has {OFFICIAL_CLIPS}")
-        return lines
+        copy = read_jhmdb(data)
+        return [*copy.lines(), *unofficial(copy)]
 
     def measure(self, encoder: Encoder, video: PoseClip, tick: Callable[[], object] = lambda: None) -> Record:
         """How often each joint was right and counted, of the propagated joints and of the first pose held still.
@@ -197,9 +136,9 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import jhmdb
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
-            jhmdb.write(folder, progress=lambda *_: bar.update())
+        write_with_progress(jhmdb.write, folder)
 
     def lacks_predictions(self, video: PoseClip) -> bool:
         return self.predictions is not None and not pose_file(self.predictions, video.name).exists()
@@ -212,108 +151,6 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
             truth, prediction, visible, self.protocol.thresholds, box_share=self.protocol.box_share
         )
         return {"hits": hits.tolist(), "counted": counted.tolist()}
-
-
-def read_splits(data: Path) -> tuple[list[Path], list[str]]:
-    """The split files, and the test clips that they name, as action/clip.
-
-    Raises:
-        UserError: there is no split file, one cannot be understood or names a clip twice, or no test clip is named.
-    """
-    files = image_files(data / SPLITS, SUFFIX)
-    if not files:
-        raise UserError(f"{data / SPLITS}/<action>{SUFFIX} is missing; expected the official layout: is --data right?")
-    names: list[str] = []
-    for file in files:
-        listed: set[str] = set()
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            if not line.strip():
-                continue
-            movie, use = [*line.rsplit(maxsplit=1), ""][:2]
-            if use not in ("0", "1", "2"):
-                raise UserError(f'{file} line {number} is "{line}", expected "<clip>.avi 1" (train) or 2 (test)')
-            clip = movie.strip().split(".")[0]
-            if clip in listed:
-                raise UserError(f"{file} names {clip} more than once")
-            listed.add(clip)
-            if use == "2":
-                names.append(f"{file.name.removesuffix(SUFFIX)}/{clip}")
-    if not names:
-        raise UserError(f"{data / SPLITS} names no test clip (a line that ends in 2)")
-    return files, names
-
-
-def verify_clips(data: Path, names: Sequence[str]) -> tuple[list[PoseClip], dict[str, list[str]]]:
-    """The clips that are whole, in the order of `names`, and for every other one all that is wrong with it.
-
-    An action that has a folder but no split file counts as broken too. Every file is read, so that nothing fails hours
-    later in the middle of a run.
-    """
-    clips: list[PoseClip] = []
-    problems: dict[str, list[str]] = {}
-    for action in sorted({folder.name for kind in (FRAMES, POSES) for folder in _folders(data / kind)}):
-        if not (split := data / SPLITS / f"{action}{SUFFIX}").is_file():
-            problems[action] = [f"{split} is missing (clips of that action are there)"]
-    for name in tqdm(names, desc="reading data", unit="clip", leave=False, disable=None):
-        frames = image_files(data / FRAMES / name, ".png")
-        poses_file = data / POSES / name / "joint_positions.mat"
-        poses, wrong = _read_poses(poses_file)
-        wrong += _numbering(data / FRAMES / name, frames, len(poses))
-        if not wrong:
-            native_hw, _, wrong = decode(frames)
-        if wrong:
-            problems[name] = wrong
-        else:
-            clips.append(
-                PoseClip(name=name, frames=tuple(frames), poses_file=poses_file, poses=poses, native_hw=native_hw)
-            )
-    return clips, problems
-
-
-def _numbering(folder: Path, frames: Sequence[Path], poses: int) -> list[str]:
-    """Holes in 00001.png, 00002.png, ... and images that end before the poses do: the released code fails there too."""
-    if not frames:
-        return [f"{folder} is missing or empty"]
-    if odd := [file for file in frames if not (file.stem.isdecimal() and len(file.stem) == len(frames[0].stem))]:
-        return [f"{odd[0]} is not named like 00001.png"]
-    if int(frames[0].stem) == 0:
-        return [f"{frames[0]} is one too many: images are numbered from 1"]
-    wrong = [f"{file} is missing" for file in holes(frames, 1)]
-    if not wrong and len(frames) < poses:
-        wrong = [f"{folder} ends at {frames[-1].name}, expected {poses} images: there are {poses} poses"]
-    return wrong
-
-
-def _read_poses(file: Path) -> tuple[np.ndarray, list[str]]:
-    """Joints float32 [T, 15, 2] with pixels counted from 0, or none of them and what is wrong with the file."""
-    from scipy.io import loadmat
-
-    none = np.zeros((0, JOINTS, 2), dtype=np.float32)
-    if not file.is_file():
-        return none, [f"{file} is missing"]
-    try:
-        positions = loadmat(file, variable_names=["pos_img"]).get("pos_img")
-    # A damaged file can raise nearly anything: the reader follows offsets and types that the file itself names.
-    except Exception as error:
-        return none, [f"{file} cannot be read as a MATLAB file ({error or type(error).__name__}); get the file again"]
-    if positions is None:
-        return none, [f"{file} holds no pos_img; is this the joint_positions.mat of JHMDB?"]
-    if positions.dtype.kind not in "fiu" or positions.ndim != 3 or positions.shape[:2] != (2, JOINTS):
-        return none, [f"{file}: pos_img is {positions.dtype} {positions.shape}, expected numbers (2, {JOINTS}, T)"]
-    if positions.shape[2] < 2:
-        return none, [f"{file} holds {positions.shape[2]} pose; at least 2 are needed"]
-    if not np.isfinite(positions).all():
-        return none, [f"{file}: pos_img holds values that are not finite"]
-    return (positions - 1.0).astype(np.float32).transpose(2, 1, 0), []
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Folders inside a folder; not hidden ones (".AppleDouble"), which copies of JHMDB are known to hold."""
-    return [found for found in folder.glob("*") if found.is_dir() and not found.name.startswith(".")]
-
-
-def _action(name: str) -> str:
-    return name.split("/")[0]
 
 
 def _total(counts: Sequence[list]) -> np.ndarray:

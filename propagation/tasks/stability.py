@@ -18,8 +18,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from propagation.sequences import MaskedVideo
-from propagation.tasks.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask, read_mask, write_demo_copy
+from propagation.datasets.davis import OFFICIAL_FRAMES
+from propagation.datasets.sequences import MaskedVideo
+from propagation.tasks.davis import DavisProtocol, DavisTask, read_mask
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
@@ -126,7 +127,10 @@ class DavisStabilityTask(DavisTask):
         return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
     def write_demo(self, folder: Path) -> None:
-        write_demo_copy(folder, sequences=2, frames=LENGTHS[-1] + 4)
+        from rvm_bench.demo import davis
+        from rvm_bench.demo.progress import write_with_progress
+
+        write_with_progress(davis.write, folder, sequences=davis.SEQUENCES[:2], frames=LENGTHS[-1] + 4)
 
     def _table(self, record: Record) -> np.ndarray:
         """(J&F, J&F of the held first mask) in [0, 1], float64 [objects, lengths, 2]; NaN before an object appears."""

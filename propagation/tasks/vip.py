@@ -9,27 +9,22 @@ The labels of frame 0 are propagated through them; mIoU comes from one matrix ov
 """
 
 import dataclasses
-import re
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from propagation.datasets.sequences import VOID, Copy, MaskedVideo, read_masked
+from propagation.datasets.vip import OFFICIAL_NAME, OFFICIAL_VIDEOS, SPLIT, unofficial, verify_vip
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import confusion, mean_iou
 from propagation.predictions import SavesMasks, mask_file, mask_overlay
-from propagation.sequences import VOID, MaskedVideo, dataset_of, read_split, verify_videos
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, Task, constant
 from rvm_bench.media.images import read_labels, write_labels
-
-SPLIT, FRAMES, MASKS = "lists/val_videos.txt", "Images", "Annotations/Category_ids"
-OFFICIAL_VIDEOS = 50
-"""Videos of the official validation split (ATEN, Zhou et al. 2018: 304 + 50 + 50); their names are not known here."""
-OFFICIAL_NAME = re.compile(r"videos\d+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,29 +72,17 @@ class VipTask(SavesMasks, Task[VipProtocol]):
         self.protocol = protocol or VipProtocol()
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        names = read_split(data / SPLIT)
-        videos, problems = self._verify(data, names)
-        return dataset_of(
-            self,
-            data,
-            videos,
-            [data / SPLIT, *(file for video in videos for file in (*video.frames, *video.masks))],
-            listed=len(names),
-            official=OFFICIAL_VIDEOS,
-            in_official=sum(OFFICIAL_NAME.fullmatch(video.name) is not None for video in videos),
-            problems=problems,
-            allow_missing=allow_missing,
-        )
+        copy = self._read(data)
+        in_official = sum(OFFICIAL_NAME.fullmatch(video.name) is not None for video in copy.videos)
+        return copy.dataset(self, official=OFFICIAL_VIDEOS, in_official=in_official, allow_missing=allow_missing)
 
     def check(self, data: Path) -> list[str]:
-        names = read_split(data / SPLIT)
-        _, problems = self._verify(data, names)
-        lines = [f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong]
-        if len(names) != OFFICIAL_VIDEOS:
-            lines.append(f"{SPLIT} names {len(names)} videos, the official split has {OFFICIAL_VIDEOS}")
-        return lines + [
-            f"{name}: not an official name (videosN)" for name in names if not OFFICIAL_NAME.fullmatch(name)
-        ]
+        copy = self._read(data)
+        return [*copy.lines(), *unofficial(copy.names)]
+
+    def _read(self, data: Path) -> Copy:
+        verify = functools.partial(verify_vip, classes=self.protocol.classes, ignored=self.protocol.ignored)
+        return read_masked(data, SPLIT, verify)
 
     def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
         """Pixels by true and predicted class, of the propagated masks and of the first mask held still.
@@ -137,9 +120,9 @@ class VipTask(SavesMasks, Task[VipProtocol]):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import vip
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
-            vip.write(folder, progress=lambda *_: bar.update())
+        write_with_progress(vip.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
         """Frames with the share of pixels whose class is right; a record holds no frame by itself."""
@@ -156,30 +139,6 @@ class VipTask(SavesMasks, Task[VipProtocol]):
         known = label_ids != self.protocol.ignored
         heat, label_ids = np.ascontiguousarray(heat[..., known]), label_ids[known]
         return heat, label_ids, np.where(mask == self.protocol.ignored, label_ids[0], mask)
-
-    def _verify(self, data: Path, names: Sequence[str]) -> tuple[list[MaskedVideo], dict[str, list[str]]]:
-        """Whole videos and problems; every id must be a class or ignored, and frame 0 must hold a class."""
-        videos, problems = verify_videos(data, names, frames=FRAMES, masks=MASKS, least_frames=1, consecutive=False)
-        whole = []
-        for video in videos:
-            wrong = self._no_classes(video.masks) if video.largest_id >= self.protocol.classes else []
-            if (read_labels(video.masks[0]) == self.protocol.ignored).all():
-                wrong.append(f"{video.masks[0]} holds only {self.protocol.ignored}: there is nothing to propagate")
-            if wrong:
-                problems[video.name] = wrong
-            else:
-                whole.append(video)
-        return whole, problems
-
-    def _no_classes(self, masks: Sequence[Path]) -> list[str]:
-        """A line for every mask with an id that is neither a class nor ignored."""
-        classes, ignored = self.protocol.classes, self.protocol.ignored
-        found = {file: (mask := read_labels(file))[(mask >= classes) & (mask != ignored)] for file in masks}
-        return [
-            f"{file} holds id {ids.max()}, expected 0..{classes - 1} or {ignored}; are these the category ids?"
-            for file, ids in found.items()
-            if ids.size
-        ]
 
 
 def _total(records: Sequence[Record], key: str) -> np.ndarray:

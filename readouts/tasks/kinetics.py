@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tqdm import tqdm
-
 from readouts.datasets.kinetics import open_kinetics
 from readouts.datasets.video_lists import ClipCopy
 from readouts.tasks.classification import DEMO_CONSTANTS, ClassificationProtocol, ClassificationTask
@@ -43,6 +41,6 @@ class KineticsTask(ClassificationTask):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import kinetics
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="video", leave=False, disable=None) as bar:
-            kinetics.write(folder, progress=lambda *_: bar.update())
+        write_with_progress(kinetics.write, folder, unit="video")

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from readouts.datasets.movi.copy import has_movi, open_movi
 from readouts.datasets.perception_test import TrackVideo, open_perception
@@ -174,10 +173,10 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import movi, perception
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
-            perception.write(folder, progress=lambda _, frames: bar.update(frames))
-            movi.write(folder, progress=lambda _, frames: bar.update(frames))
+        write_with_progress(perception.write, folder, counted=True)
+        write_with_progress(movi.write, folder, counted=True)
 
 
 def _movi_root(data: Path) -> Path:

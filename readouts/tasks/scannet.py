@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from tqdm import tqdm
 
 from readouts.datasets.scannet.scans import Scan, load_clip
 from readouts.datasets.scannet.splits import check_split, open_split
@@ -229,6 +228,6 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import scannet
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
-            scannet.write(folder, progress=lambda *_: bar.update())
+        write_with_progress(scannet.write, folder)

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tqdm import tqdm
-
 from readouts.datasets.ssv2 import open_ssv2
 from readouts.datasets.video_lists import ClipCopy
 from readouts.tasks.classification import DEMO_CONSTANTS, ClassificationProtocol, ClassificationTask
@@ -37,6 +35,6 @@ class SSv2Task(ClassificationTask):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import ssv2
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="video", leave=False, disable=None) as bar:
-            ssv2.write(folder, progress=lambda *_: bar.update())
+        write_with_progress(ssv2.write, folder, unit="video")

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from readouts.datasets.waymo.box_video import BoxVideo, window_starts
 from readouts.datasets.waymo.split import check_waymo, open_waymo
@@ -221,6 +220,6 @@ class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import waymo
+        from rvm_bench.demo.progress import write_with_progress
 
-        with tqdm(desc="writing demo data", unit="frame", leave=False, disable=None) as bar:
-            waymo.write(folder, progress=lambda _, frames: bar.update(frames))
+        write_with_progress(waymo.write, folder, counted=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from propagation.tasks.davis import OFFICIAL_FRAMES, DavisProtocol, DavisTask
+from propagation.datasets.davis import OFFICIAL_FRAMES
+from propagation.tasks.davis import DavisProtocol, DavisTask
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels

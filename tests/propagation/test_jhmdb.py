@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from propagation.datasets.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import pck
-from propagation.tasks.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS, JhmdbProtocol, JhmdbTask
+from propagation.tasks.jhmdb import JhmdbProtocol, JhmdbTask
 from propagation.tasks.protocol import soft_labels
 from rvm_bench.demo import jhmdb as demo
 from rvm_bench.errors import UserError

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from propagation.datasets.vip import OFFICIAL_VIDEOS
 from propagation.metrics import mean_iou
-from propagation.tasks.vip import OFFICIAL_VIDEOS, VipProtocol, VipTask
+from propagation.tasks.vip import VipProtocol, VipTask
 from rvm_bench import evaluate
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder

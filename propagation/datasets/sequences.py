@@ -1,7 +1,7 @@
 """Videos stored as a folder of frames and a folder of label masks: found, verified, and told apart if broken."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,46 +96,74 @@ def verify_videos(
     return videos, problems
 
 
-def dataset_of(
-    task: Task[Any],
-    root: Path,
-    videos: Sequence[Any],
-    files: Iterable[Path],
-    *,
-    listed: int,
-    official: int,
-    in_official: int,
-    problems: dict[str, list[str]],
-    allow_missing: bool,
-) -> Dataset:
-    """The whole videos as a data set, with the broken ones in its coverage where that is allowed.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A copy of a data set as it was found.
 
-    Args:
-        files: everything that is read of the videos, in a fixed order, for the manifest.
-        listed: videos that the split names.
-        official, in_official: see `Coverage`.
-        problems: what is wrong with each of the other videos.
-
-    Raises:
-        UserError: a video is broken and `allow_missing` is false, or none is whole. It tells the first problem.
+    Attributes:
+        root: where it is.
+        names: of the videos that its split lists.
+        videos: those that are whole, in the order of `names`.
+        problems: all that is wrong with each of the others, by name.
+        files: everything that is read of the whole videos and of the lists, in a fixed order, for the manifest.
     """
-    missing = tuple(f"{name}: {problem}" for name, wrong in problems.items() for problem in wrong)
-    if missing and not (allow_missing and videos):
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        mend = (
-            "no video is whole" if allow_missing else "--allow-missing leaves the video out, the score is then partial"
+
+    root: Path
+    names: Sequence[str]
+    videos: Sequence[Any]
+    problems: Mapping[str, Sequence[str]]
+    files: Sequence[Path]
+
+    def lines(self) -> list[str]:
+        """All that is wrong, one line each."""
+        return [f"{name}: {problem}" for name, wrong in self.problems.items() for problem in wrong]
+
+    def dataset(self, task: Task[Any], *, official: int, in_official: int, allow_missing: bool) -> Dataset:
+        """The whole videos as a data set, with the others in its coverage where that is allowed.
+
+        Args:
+            task: whose data it is.
+            official, in_official: see `Coverage`.
+            allow_missing: whether videos may be left out.
+
+        Raises:
+            UserError: a video is broken and `allow_missing` is false, or none is whole. It names the first problem.
+        """
+        missing = tuple(self.lines())
+        if missing and not (allow_missing and self.videos):
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            mend = (
+                "no video is whole"
+                if allow_missing
+                else "--allow-missing leaves the video out, the score is then partial"
+            )
+            raise UserError(
+                f"{missing[0]}{more}; `rvm-bench data check {task.name} --data {self.root}` lists everything; {mend}"
+            )
+        return Dataset(
+            root=self.root,
+            videos=tuple(self.videos),
+            manifest_sha256=manifest_sha256((file.relative_to(self.root).as_posix(), file) for file in self.files),
+            coverage=Coverage(
+                listed=len(self.names),
+                usable=len(self.videos),
+                official=official,
+                in_official=in_official,
+                missing=missing,
+            ),
         )
-        raise UserError(
-            f"{missing[0]}{more}; `rvm-bench data check {task.name} --data {root}` lists everything; {mend}"
-        )
-    return Dataset(
-        root=root,
-        videos=tuple(videos),
-        manifest_sha256=manifest_sha256((file.relative_to(root).as_posix(), file) for file in files),
-        coverage=Coverage(
-            listed=listed, usable=len(videos), official=official, in_official=in_official, missing=missing
-        ),
-    )
+
+
+Verify = Callable[[Path, Sequence[str]], tuple[list[MaskedVideo], dict[str, list[str]]]]
+"""(root, names) -> (whole videos, problems of the others), as `verify_videos`."""
+
+
+def read_masked(root: Path, split: str, verify: Verify) -> Copy:
+    """A copy of a data set of masked videos whose split file is `root / split`."""
+    names = read_split(root / split)
+    videos, problems = verify(root, names)
+    files = [root / split, *(file for video in videos for file in (*video.frames, *video.masks))]
+    return Copy(root=root, names=names, videos=videos, problems=problems, files=files)
 
 
 def image_files(folder: Path, suffix: str) -> list[Path]:
