@@ -6,7 +6,7 @@ import shutil
 import pytest
 from layouts import the_run
 
-from rvm_bench.api.registry import find_task, task_names
+from rvm_bench.api.registry import find_task, list_tasks
 from rvm_bench.formats.files import whole_lines
 
 
@@ -77,7 +77,7 @@ def test_options_of_some_of_the_tasks_do_not_stop_the_others(cli, davis_copy, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", list_tasks())
 def test_every_task_runs_from_nothing_and_resumes_to_the_same_bytes(cli, tmp_path, task):
     short = ("--set", "steps=20", "--set", "warmup_steps=5") if hasattr(find_task(task).protocol, "steps") else ()
     base = ("run", "--model", "pixels", "--task", task, "--data", "demo", *short, "--out")

@@ -1,15 +1,17 @@
 """Models and tasks by name: entry points, `source:reference`, `module:factory`, or a file.
 
-Nothing is imported until it is asked for. Three groups of entry points, in which ours are declared like anyone's:
+Nothing is imported until it is asked for. Four groups of entry points, in which ours are declared like anyone's:
 
     rvm_bench.models    name -> a `card.Model`, or any callable that returns an `Encoder`
     rvm_bench.sources   name -> a callable (reference, ...) -> `Encoder`; `hf` makes `hf:facebook/dinov2-small` a model
+    rvm_bench.files     suffix -> a `card.Model` that loads such checkpoints; `npz` makes `weights.npz` a model
     rvm_bench.tasks     name -> a `Task` class
 
 A source is called with what follows its name and the first colon (any text: a repository, a path), and by keyword with
 those arguments of `load_encoder` that its signature has: `weights`, `device`, `dtype`, and options of its own.
 """
 
+import fnmatch
 import functools
 import importlib
 import importlib.util
@@ -25,12 +27,24 @@ if TYPE_CHECKING:
     from rvm_bench.api.task import Task
 
 
-def model_names() -> list[str]:
-    return sorted(_entries("models"))
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models that match a pattern such as "dinov2-*", sorted."""
+    return sorted(fnmatch.filter(_entries("models"), pattern))
 
 
-def task_names() -> list[str]:
-    return sorted(_entries("tasks"))
+def list_tasks(pattern: str = "*") -> list[str]:
+    """Names of the registered tasks that match a pattern, sorted."""
+    return sorted(fnmatch.filter(_entries("tasks"), pattern))
+
+
+def model_of_file(name: str) -> str | None:
+    """The registered model that loads a checkpoint by its suffix, as in "weights.npz"; None for any other name.
+
+    Which one is said by the entry points `rvm_bench.files`: suffix without its dot -> `card.Model`.
+    """
+    suffix = Path(name).suffix.removeprefix(".")
+    files = _entries("files")
+    return suffix if ":" not in name and suffix in files else None
 
 
 def find_model(name: str) -> Callable[..., Any]:
@@ -38,7 +52,7 @@ def find_model(name: str) -> Callable[..., Any]:
 
     Args:
         name: a registered name, "source:reference" of a registered source, "package.module:factory",
-            "path/to/file.py:factory", or a checkpoint in RVM's format ("path/to/file.npz").
+            "path/to/file.py:factory", or a checkpoint whose suffix a model has registered ("path/to/file.npz").
 
     Raises:
         UserError: unknown name (the nearest are offered), or a plug-in that cannot be imported.
@@ -52,8 +66,8 @@ def find_model(name: str) -> Callable[..., Any]:
     if colon:
         return _import_plugin(name)
     entries = _entries("models")
-    if name.endswith(".npz"):
-        name = "rvm"
+    if (suffix := model_of_file(name)) is not None:
+        return _load(_entries("files")[suffix])
     if name not in entries:
         raise unknown_name("model", name, entries)
     return _load(entries[name])
@@ -65,7 +79,7 @@ def find_task(
     """The task of a registered name.
 
     Args:
-        name: as `task_names` gives it.
+        name: as `list_tasks` gives it.
         data: what the task will be opened on; "demo" chooses by itself the preset for demo data, where there is one.
         preset: a preset of its protocol; None for the official one.
         overrides: other values for single constants, as "topk=5"; see `overrides.override`.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rvm_bench.api.registry import find_task, task_names
+from rvm_bench.api.registry import find_task, list_tasks
 from rvm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def demo(
     """Write procedural data in the official layouts, with exact truth."""
     from rvm_bench.fetch.locate import write_demo
 
-    for name in task_names() if task == "all" else task.split(","):
+    for name in list_tasks() if task == "all" else task.split(","):
         typer.echo(f"{name}: {write_demo(find_task(name.strip()), out)}")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, model_names
+from rvm_bench.api.registry import find_model, list_models
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder
@@ -39,7 +39,7 @@ def doctor(
         options["chunk"] = chunk
     failures = Failures()
     ill = 0
-    chosen = names(model, model_names())
+    chosen = names(model, list_models())
     known = []
     for name in chosen:
         with failures.caught(name):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvm_bench.api.card import EncoderCard, Model
-from rvm_bench.api.registry import find_model, find_task, model_names, task_names
+from rvm_bench.api.registry import find_model, find_task, list_models, list_tasks
 from rvm_bench.cli.arguments import Failures, check_weights, names, parse_option, to_fetch
 from rvm_bench.errors import UserError, unknown_name
 from rvm_bench.fetch.load import load_encoder
@@ -64,7 +64,7 @@ def run(
     if chunk is not None:
         options["chunk"] = chunk
     models = names(model, _runnable(weights))
-    tasks = names(task, task_names())
+    tasks = names(task, list_tasks())
     failures = Failures()
     asked = functools.partial(find_task, data=data, preset=protocol, overrides=override or [])
     found_tasks: list[Task] = [found for name in tasks if (found := failures.guard(name, asked, name))]
@@ -194,7 +194,7 @@ def _runnable(weights: str | None) -> list[str]:
     from rvm_bench.fetch.weights import path_of
 
     runnable = []
-    for name in model_names():
+    for name in list_models():
         model = find_model(name)
         released = isinstance(model, Model) and (
             not model.takes_weights or ((file := model.card.weights) and (file.url or path_of(file).exists()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, find_task, model_names, task_names
+from rvm_bench.api.registry import find_model, find_task, list_models, list_tasks
 from rvm_bench.cli.arguments import RunsFolder
 from rvm_bench.errors import UserError, unknown_name
 
@@ -104,10 +104,10 @@ def ls(kind: Annotated[str, typer.Argument(help="models or tasks.")]) -> None:
 
     if kind == "models":
         rows = [["name", "params (M)", "patch", "weights", "licence", "note"]]
-        rows += [[name, *_model_facts(name)] for name in model_names()]
+        rows += [[name, *_model_facts(name)] for name in list_models()]
     elif kind == "tasks":
         rows = [["name", "metric", "what"]]
-        rows += [[name, (t := find_task(name)).metric.key, t.title] for name in task_names()]
+        rows += [[name, (t := find_task(name)).metric.key, t.title] for name in list_tasks()]
     else:
         raise unknown_name("kind of thing", kind, ["models", "tasks"])
     typer.echo(aligned(rows), nl=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model
+from rvm_bench.api.registry import find_model, model_of_file
 from rvm_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def load_encoder(
     from rvm_bench.api.encoder import Encoder
 
     factory = find_model(name_or_path)
-    if name_or_path.endswith(".npz"):
+    if model_of_file(name_or_path) is not None:
         if weights is not None:
             raise UserError(f"{name_or_path} is itself a checkpoint; leave out weights={weights}")
         weights = name_or_path

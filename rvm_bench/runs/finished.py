@@ -5,15 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvm_bench.errors import UserError
 from rvm_bench.runs.fingerprint import SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
 from rvm_bench.formats.files import read_json
 
 FLAGS = {
     "partial": "incomplete videos were left out",
     "random weights": "the network was not trained",
+    "weights not stated": "the plug-in does not say where its weights come from",
     "off protocol": "constants differ from the official protocol (result.json names them)",
     "own split": "not exactly the official split",
     "demo data": "procedural videos, no benchmark",
@@ -70,13 +74,13 @@ class FinishedRun:
     @property
     def printed(self) -> float:
         """The headline number in the unit it is printed in, with all its digits."""
-        return self.score * self._scale
+        return self.score * self.scale
 
     @property
     def printed_interval(self) -> tuple[float, float] | None:
         """Its 95 % interval in that unit; None for a single video."""
         interval = self.result["interval"]
-        return None if interval is None else (interval[0] * self._scale, interval[1] * self._scale)
+        return None if interval is None else (interval[0] * self.scale, interval[1] * self.scale)
 
     @property
     def finished(self) -> str:
@@ -103,7 +107,8 @@ class FinishedRun:
         return {"protocol": _frozen(self.protocol), "data": self.stamp["data"]["manifest_sha256"]}
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """What the stored number is multiplied by when it is printed."""
         return self.result["metric"].get("scale", 1.0)
 
 
@@ -113,6 +118,7 @@ def flags_of(result: dict[str, Any]) -> tuple[str, ...]:
     holds = {
         "partial": result["partial"],
         "random weights": result["random_weights"],
+        "weights not stated": result.get("weights_kind") == "not stated",
         "off protocol": bool(result.get("off_protocol")),
         "own split": not result["official_split"] and not demo,
         "demo data": demo,
@@ -154,6 +160,52 @@ def find_runs(runs: Path) -> list[FinishedRun]:
         UserError: there is none, or one cannot be read.
     """
     return [read_run(file.parent) for file in result_files(runs)]
+
+
+def load_results(runs: str | Path = "runs") -> "pd.DataFrame":
+    """Every finished run below a folder as a table, one row per run; empty where there is none.
+
+    Columns: task, model, metric, value, low, high (95 % interval; in the printed unit `unit`), floor, videos, frames,
+    flags (a tuple, see `FLAGS`), dtype, weights_sha256, fingerprint, wall_s (seconds), finished (UTC), path.
+
+    Raises:
+        UserError: a run cannot be read.
+    """
+    import pandas as pd
+
+    files = sorted(Path(runs).glob("*/*/result.json"))
+    return pd.DataFrame([_row(read_run(file.parent)) for file in files], columns=list(_COLUMNS))
+
+
+_COLUMNS = (
+    "task", "model", "metric", "value", "low", "high", "unit", "floor", "videos", "frames", "flags", "dtype",
+    "weights_sha256", "fingerprint", "wall_s", "finished", "path",
+)  # fmt: skip
+
+
+def _row(run: FinishedRun) -> dict[str, Any]:
+    metric = run.result["metric"]
+    low, high = run.printed_interval or (None, None)
+    floor = run.result["score"].get(metric["floor"])
+    return {
+        "task": run.task,
+        "model": run.model,
+        "metric": metric["key"],
+        "value": run.printed,
+        "low": low,
+        "high": high,
+        "unit": metric["unit"],
+        "floor": None if floor is None else floor * run.scale,
+        "videos": run.result["videos"],
+        "frames": run.result["frames"],
+        "flags": run.flags,
+        "dtype": run.stamp["encoder"]["dtype"],
+        "weights_sha256": run.weights_sha256,
+        "fingerprint": run.stamp["fingerprint"],
+        "wall_s": run.stamp["wall_s"],
+        "finished": run.finished,
+        "path": str(run.path),
+    }
 
 
 def refuse_mixed_versions(runs: Iterable[FinishedRun]) -> None:

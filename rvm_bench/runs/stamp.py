@@ -108,7 +108,7 @@ def _version(name: str) -> str | None:
 
 def _plugins() -> dict[str, str]:
     """Installed distributions, other than this one, that declare models, sources of models, or tasks."""
-    groups = {"rvm_bench.models", "rvm_bench.sources", "rvm_bench.tasks"}
+    groups = {f"rvm_bench.{kind}" for kind in ("models", "sources", "files", "tasks")}
     return {
         d.name: d.version
         for d in distributions()

@@ -1,13 +1,11 @@
 """A comparison of two runs as text, Markdown, CSV (one line per video) and JSON."""
 
-import csv
 import dataclasses
-import io
 import json
 from typing import Any
 
 from rvm_bench.tables.comparison import Comparison, SeedSpread
-from rvm_bench.tables.run_list import aligned
+from rvm_bench.tables.run_list import aligned, markdown
 
 
 def as_text(found: Comparison, most: int = 10) -> str:
@@ -32,17 +30,17 @@ def as_text(found: Comparison, most: int = 10) -> str:
 def as_markdown(found: Comparison, most: int = 10) -> str:
     """The same with the videos as a Markdown table."""
     lines = [f"- {line}" for line in (*_head(found), *_seeds(found), *found.notes)]
-    table = [_VIDEO_HEAD, ["---", "---:", "---:", "---:"], *_video_lines(found, most)]
-    return "\n".join([*lines, "", *(f"| {' | '.join(line)} |" for line in table), ""])
+    table = markdown([_VIDEO_HEAD, *_video_lines(found, most)], ["left", "right", "right", "right"])
+    return "\n".join([*lines, "", table])
 
 
 def as_csv(found: Comparison) -> str:
     """One line per common video with both scores and their difference, all digits, the largest difference first."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "a", "b", "difference"])
-    writer.writerows([pair.video, pair.first, pair.second, pair.difference] for pair in found.videos)
-    return text.getvalue()
+    import pandas as pd
+
+    columns = ["video", "a", "b", "difference"]
+    rows = [(pair.video, pair.first, pair.second, pair.difference) for pair in found.videos]
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
 
 
 def as_json(found: Comparison) -> str:
@@ -101,11 +99,11 @@ def _head(found: Comparison) -> list[str]:
     for name, run, score, only in zip("AB", (found.first, found.second), found.scores, found.left_out, strict=True):
         left = f"; {only} videos that only this run has are left out" if only else ""
         lines.append(f"{name}  {run.model}  {score:.{digits}f}  {run.path}{left}")
-    told = f"A - B  {found.paired.difference:+.{digits}f}"
+    shown = f"A - B  {found.paired.difference:+.{digits}f}"
     if found.paired.interval is None or found.paired.p_value is None:
-        return [*lines, f"{told}  (one video or scene: no interval and no test)"]
+        return [*lines, f"{shown}  (one video or scene: no interval and no test)"]
     low, high = found.paired.interval
-    return [*lines, f"{told}  [{low:+.{digits}f}, {high:+.{digits}f}]  p = {found.paired.p_value:.2g}"]
+    return [*lines, f"{shown}  [{low:+.{digits}f}, {high:+.{digits}f}]  p = {found.paired.p_value:.2g}"]
 
 
 def _seeds(found: Comparison) -> list[str]:

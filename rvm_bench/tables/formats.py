@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 
 from rvm_bench.tables.columns import AVERAGE_DIGITS, COLUMNS, GROUPS, Column
+from rvm_bench.tables.run_list import markdown
 from rvm_bench.tables.score_table import MARKS, Row, ScoreTable, Section
 
 Style = Callable[[str], str]
@@ -41,11 +42,10 @@ def as_markdown(table: ScoreTable) -> str:
     for section in table.sections:
         groups = "; ".join(f"{name}: {_span(group)}" for group, name in GROUPS.items())
         heads = ["Model", "Size (M)", *(f"{c.heading} {c.metric} {c.arrow}" for c in COLUMNS), "Normalized avg. ↑"]
-        lines = [heads, ["---", *("---:" for _ in heads[1:])]]
-        for row in _body(section, mark=lambda letters: f"<sup>{letters}</sup>"):
-            lines.append([f"**{text}**" if best else text for text, best in row])
-        body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        parts.append(f"**{section.title}** ({groups})\n\n{body}")
+        rows = _body(section, mark=lambda letters: f"<sup>{letters}</sup>")
+        body = [[f"**{text}**" if best else text for text, best in row] for row in rows]
+        table = markdown([heads, *body], ["left", *("right" for _ in heads[1:])])
+        parts.append(f"**{section.title}** ({groups})\n\n{table}")
     below = _below(table, lambda line: f"- {line}")
     return "\n".join(parts) + ("\n" + below.lstrip("\n") if below else "")
 

@@ -1,7 +1,5 @@
 """Lists of runs of any task, one line each, as text, Markdown and CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,17 +51,14 @@ def run_rows(files: Sequence[Path]) -> list[Row]:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """All columns, numbers with all their digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    import pandas as pd
+
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    cells = _cells(rows)
-    lines = [" | ".join(row) for row in cells]
-    return "".join(f"| {line} |\n" for line in (lines[0], " | ".join("---" for _ in cells[0]), *lines[1:]))
+    """A Markdown table; `|` in names is escaped."""
+    return markdown(_cells(rows))
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -74,10 +69,25 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells with the columns padded to one width."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "".join(
-        "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
-    )
+    from tabulate import tabulate
+
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
+    return "".join(f"{line.rstrip()}\n" for line in table.splitlines())
+
+
+def markdown(rows: Sequence[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    """A Markdown table of rows of cells, the first of them the header.
+
+    Args:
+        rows: at least the header.
+        align: "left" or "right" for each column; None: all to the left.
+    """
+    from tabulate import tabulate
+
+    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    alignment = align or ["left"] * len(rows[0])
+    table = tabulate(escaped[1:], escaped[0], tablefmt="pipe", disable_numparse=True, colalign=alignment)
+    return f"{table}\n"
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:

@@ -7,7 +7,7 @@ import pytest
 
 import rvm_bench
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, find_task, model_names, task_names
+from rvm_bench.api.registry import find_model, find_task, list_models, list_tasks
 from rvm_bench.errors import UserError
 
 PLUGIN = """
@@ -51,8 +51,8 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_ours_are_found_by_the_mechanism_of_everyone():
-    assert {"pixels", "rvm", "rvm-s", "rvm-b", "rvm-l", "rvm-h"} <= set(model_names())
-    assert "davis" in task_names()
+    assert {"pixels", "rvm", "rvm-s", "rvm-b", "rvm-l", "rvm-h"} <= set(list_models())
+    assert "davis" in list_tasks()
     assert isinstance(find_model("rvm-l"), Model)
     assert find_task("davis").name == "davis"
 

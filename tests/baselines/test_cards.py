@@ -11,7 +11,7 @@ import torch
 from baselines.families import dino, dinov2, fourds, mae, videomae, videomaev2, vjepa
 from baselines.vit.model import ViT
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, model_names
+from rvm_bench.api.registry import find_model, list_models
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.weights import cached_file
 from rvm_bench.tables.published import published_row
@@ -33,7 +33,7 @@ def count_m(name):
 def test_every_registered_model_resolves_to_a_card_of_its_name():
     names = {entry.name for entry in entry_points(group="rvm_bench.models")}
     assert set(OURS) <= names
-    assert sorted(names) == model_names()
+    assert sorted(names) == list_models()
     assert all(find_model(name).card.name == name for name in names)
     for name in OURS:
         model = find_model(name)

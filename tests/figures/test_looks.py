@@ -3,13 +3,13 @@
 import pytest
 
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, model_names
+from rvm_bench.api.registry import find_model, list_models
 from rvm_bench.figures.looks import INK, family_of, look_of, looks_of
 from rvm_bench.figures.scores import published
 
 
 def registered():
-    for name in model_names():
+    for name in list_models():
         if isinstance(model := find_model(name), Model):
             yield model.card
 

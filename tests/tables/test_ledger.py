@@ -9,7 +9,7 @@ from runs_on_disk import write_run
 
 from propagation.tasks.davis import DavisProtocol
 from rvm_bench.api.card import Model
-from rvm_bench.api.registry import find_model, find_task, model_names
+from rvm_bench.api.registry import find_model, find_task, list_models
 from rvm_bench.errors import UserError
 from rvm_bench.runs.finished import read_run
 from rvm_bench.tables import ledger
@@ -33,7 +33,7 @@ def run(tmp_path):
 def test_every_printed_number_of_a_model_that_exists_has_an_entry():
     entries = {(e.model, e.task, e.protocol): e for e in read_ledger(CHECKOUT)}
     expected = {(n["model"], n["task"], n["protocol"]): n["value"] for n in published_elsewhere()}
-    for name in model_names():
+    for name in list_models():
         model = find_model(name)
         row = published_row(model.card.published) if isinstance(model, Model) else {}
         expected |= {(name, c.task, ""): row[c.task] for c in COLUMNS if row.get(c.task)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rvm_bench.api.registry import find_task, model_names
+from rvm_bench.api.registry import find_task, list_models
 from rvm_bench.tables.columns import COLUMNS, best_scores, normalized_average
 from rvm_bench.tables.paper_table import edge_distance, paper_table, published_best, recomputed_averages
 from rvm_bench.tables.published import published_ablation, published_elsewhere, published_row, published_table
@@ -87,7 +87,7 @@ def test_the_default_settings_of_the_ablations_have_one_row_in_all_three():
 
 def test_numbers_from_elsewhere_name_models_and_protocols_that_exist():
     for number in published_elsewhere():
-        assert number["model"] in model_names()
+        assert number["model"] in list_models()
         assert number["source"]
         assert number["checked"] in ("read", "second hand")
         if "=" in number["protocol"]:
