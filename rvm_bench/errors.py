@@ -1,11 +1,12 @@
 """Mistakes a user can mend, damaged files among them, and the nearest-name suggestion that goes with some."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
-    """A mistake the user can mend, told in one line: what, where, what was expected, how to mend it.
+    """A mistake that the user can mend; the message is one line: what, where, what was expected, how to mend it.
 
     The command line prints the message and exits with code 2; a library caller sees an ordinary exception.
     """
@@ -21,3 +22,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
     return UserError(f"unknown {kind} {name!r}; {offer}")
+
+
+@contextlib.contextmanager
+def optional_packages(what: str, extra: str) -> Iterator[None]:
+    """Around imports of packages that a plain installation lacks.
+
+    Args:
+        what: needs them, as the beginning of a sentence: "figures need".
+        extra: of this package that installs them.
+
+    Raises:
+        UserError: an import failed; the message has the command that installs what is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{what} a further package ({error}); pip install 'rvm-bench[{extra}]'") from error

@@ -28,7 +28,7 @@ from baselines.hub.hf_encoders import (
 )
 from baselines.hub.hf_files import CONFIG, Repository, find_repository, weights_sha256
 from rvm_bench.api.card import EncoderCard, Provenance
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.formats.files import read_json
 from rvm_bench.formats.hashes import file_sha256
 
@@ -111,12 +111,8 @@ def hugging_face(
 
 
 def _import_transformers() -> Any:
-    try:
+    with optional_packages("hf: models need", "hub"):
         import transformers
-    except ImportError as error:
-        raise UserError(
-            f"hf: models need transformers ({error}); install it with: pip install 'rvm-bench[hub]'"
-        ) from error
     return transformers
 
 

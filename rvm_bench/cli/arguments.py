@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,9 +48,10 @@ class Failures:
             raise typer.Exit(2 if self.mistakes else 1)
 
 
-def names(text: str, everything: list[str]) -> list[str]:
-    """The names between the commas, each once; `everything` for "all"."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+def names(texts: str | Sequence[str], everything: list[str]) -> list[str]:
+    """The names between the commas of one or several texts, each once; `everything` for "all"."""
+    joined = texts if isinstance(texts, str) else ",".join(texts)
+    names = [name.strip() for name in joined.split(",") if name.strip()]
     if not names:
         raise UserError("an empty list of names; give one, or all")
     return list(dict.fromkeys(everything if names == ["all"] else names))

@@ -1,6 +1,7 @@
 """`rvm-bench run` and `rvm-bench merge`."""
 
-import functools
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,15 +16,15 @@ from rvm_bench.fetch.load import load_encoder
 if TYPE_CHECKING:
     from rvm_bench.api.encoder import Encoder
     from rvm_bench.api.task import Task
-    from rvm_bench.runs.engine import Result
+    from rvm_bench.runs.results import Result
 
 
 def run(
     model: Annotated[
-        str,
+        list[str],
         typer.Option(help="Names (see `ls models`), hf:NAME, module:factory, file.py:factory, or all; commas between."),
     ],
-    task: Annotated[str, typer.Option(help="Names (see `ls tasks`) or all; commas between.")],
+    task: Annotated[list[str], typer.Option(help="Names (see `ls tasks`) or all; commas between.")],
     data: Annotated[
         str | None,
         typer.Option(help="Data folder of the task, a root that holds it, or demo. [default: $RVM_BENCH_DATA]"),
@@ -57,44 +58,57 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
 ) -> None:
     """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
-    from rvm_bench.api.task import SavesPredictions
-
-    part = _parse_shard(shard)
-    options: dict[str, Any] = dict(parse_option(text) for text in option or [])
-    if chunk is not None:
-        options["chunk"] = chunk
+    request = Request(
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        options=_options(option or [], chunk),
+        data=data,
+        out=out,
+        shard=_parse_shard(shard),
+        allow_missing=allow_missing,
+        save_predictions=save_predictions,
+        dry_run=dry_run,
+    )
     models = names(model, _runnable(weights))
-    tasks = names(task, list_tasks())
     failures = Failures()
-    asked = functools.partial(find_task, data=data, preset=protocol, overrides=override or [])
-    found_tasks: list[Task] = [found for name in tasks if (found := failures.guard(name, asked, name))]
-    _configure(found_tasks, cache, workers)
+    tasks = _find_tasks(names(task, list_tasks()), data, protocol, override or [], failures)
+    _configure_fits(tasks, cache, workers)
     if save_predictions is not None:
-        _say_who_saves_nothing(found_tasks)
-    known_models = [name for name in models if failures.guard(name, find_model, name)]
-    check_weights(known_models, weights)
+        _name_tasks_without_predictions(tasks)
+    known = [name for name in models if failures.guard(name, find_model, name)]
+    check_weights(known, weights)
     results: list[Result] = []
-    for name in known_models:
+    for name in known:
         with failures.caught(name):
-            missing = to_fetch(name, weights)
-            if missing:
-                _fetch(missing, dry_run=dry_run)
-            takes = not isinstance(m := find_model(name), Model) or m.takes_weights
-            given = "random" if missing and dry_run else weights if takes else None
-            encoder = load_encoder(name, weights=given, device=device, dtype=dtype, **options)
-            for one_task in found_tasks:
+            encoder, stand_in = _load(name, request)
+            for one_task in tasks:
                 with failures.caught(f"{name} on {one_task.name}"):
                     if dry_run:
-                        _say_plan(encoder, one_task, data, out, allow_missing, stand_in=missing is not None)
+                        _print_plan(encoder, one_task, request, stand_in=stand_in)
                     else:
-                        if save_predictions is not None and isinstance(one_task, SavesPredictions):
-                            one_task.save_predictions(save_predictions / one_task.name / encoder.card.name)
-                        results.append(_evaluate(encoder, one_task, data, out, part, allow_missing))
+                        results.append(_evaluate(encoder, one_task, request))
     if len(results) > 1:
         from rvm_bench.cli.table import print_runs
 
         print_runs([result.path / "result.json" for result in results if not result.remaining])
     failures.exit()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one call of the command asks for, of every model and task alike."""
+
+    weights: str | None
+    device: str | None
+    dtype: str
+    options: Mapping[str, Any]
+    data: str | None
+    out: Path
+    shard: tuple[int, int]
+    allow_missing: bool
+    save_predictions: Path | None
+    dry_run: bool
 
 
 def merge(
@@ -113,18 +127,38 @@ def merge(
     typer.echo(f"{path}: {count} videos recorded; the same `rvm-bench run` without --shard finishes and scores it")
 
 
-def _configure(tasks: list[Any], cache: str | None, workers: int) -> None:
-    """Says to the tasks that fit a head where features are kept and how many processes load clips."""
+def _options(texts: list[str], chunk: int | None) -> dict[str, Any]:
+    """The model's own options, as `load_encoder` takes them."""
+    options: dict[str, Any] = dict(parse_option(text) for text in texts)
+    return options if chunk is None else {**options, "chunk": chunk}
+
+
+def _find_tasks(
+    wanted: list[str], data: str | None, preset: str | None, overrides: list[str], failures: Failures
+) -> "list[Task]":
+    """The tasks of these names; one that cannot be had is reported, and the others go on."""
+    found = [failures.guard(name, _find_task, name, data, preset, overrides) for name in wanted]
+    return [task for task in found if task is not None]
+
+
+def _find_task(name: str, data: str | None, preset: str | None, overrides: list[str]) -> "Task":
+    return find_task(name, data=data, preset=preset, overrides=overrides)
+
+
+def _configure_fits(tasks: "list[Task]", cache: str | None, workers: int) -> None:
+    """Sets where tasks that fit a head keep features, and how many processes load clips."""
+    from rvm_bench.api.task import FitsHeads
+
     if cache not in (None, "off", "read", "write"):
         raise unknown_name("--cache", str(cache), ["off", "read", "write"])
-    fitting = [task for task in tasks if hasattr(task, "cache")]
+    fitting = [task for task in tasks if isinstance(task, FitsHeads)]
     if tasks and not fitting and (cache is not None or workers):
         raise UserError(f"{tasks[0].name} fits no head; leave out --cache and --workers")
     for task in fitting:
         task.cache, task.workers = cache, workers
 
 
-def _say_who_saves_nothing(tasks: list[Any]) -> None:
+def _name_tasks_without_predictions(tasks: "list[Task]") -> None:
     """Names the tasks that cannot write what they predict; UserError where none can."""
     from rvm_bench.api.task import SavesPredictions
 
@@ -135,43 +169,52 @@ def _say_who_saves_nothing(tasks: list[Any]) -> None:
         typer.echo(f"{task.name}: no predictions to save beside its records", err=True)
 
 
-def _evaluate(
-    encoder: "Encoder", task: "Task", data: str | None, out: Path, shard: tuple[int, int], allow_missing: bool
-) -> "Result":
+def _load(name: str, request: Request) -> "tuple[Encoder, bool]":
+    """The encoder, its released weights fetched if need be; and whether random weights stand in for a dry run."""
+    to_download = to_fetch(name, request.weights)
+    if to_download:
+        _fetch(to_download, dry_run=request.dry_run)
+    stand_in = to_download is not None and request.dry_run
+    model = find_model(name)
+    takes_weights = not isinstance(model, Model) or model.takes_weights
+    weights = "random" if stand_in else request.weights if takes_weights else None
+    encoder = load_encoder(name, weights=weights, device=request.device, dtype=request.dtype, **dict(request.options))
+    return encoder, stand_in
+
+
+def _evaluate(encoder: "Encoder", task: "Task", request: Request) -> "Result":
+    from rvm_bench.api.task import SavesPredictions
     from rvm_bench.runs.engine import evaluate
 
-    result = evaluate(encoder, task, data=data, out=out, shard=shard, allow_missing=allow_missing)
-    if result.remaining:
-        typer.echo(
-            f"{result.model} on {result.task}: {len(result.records)} videos recorded, {len(result.remaining)} left to "
-            f"other shards ({result.path})"
-        )
-    else:
-        metric = task.metric
-        low_high = "" if result.interval is None else " [{}, {}]".format(*map(metric.shown, result.interval))
-        typer.echo(
-            f"{result.model} on {result.task}: {metric.key} {metric.shown(result.value)}{low_high} {metric.unit}, "
-            f"{len(result.records)} videos ({result.path})"
-        )
+    if request.save_predictions is not None and isinstance(task, SavesPredictions):
+        task.save_predictions(request.save_predictions / task.name / encoder.card.name)
+    result = evaluate(
+        encoder,
+        task,
+        data=request.data,
+        out=request.out,
+        shard=request.shard,
+        allow_missing=request.allow_missing,
+    )
+    left = f", {len(result.remaining)} left to other shards" if result.remaining else ""
+    recorded = f"{result.model} on {result.task}: {len(result.records)} videos recorded{left}"
+    typer.echo(f"{recorded if left else result} ({result.path})")
     return result
 
 
-def _say_plan(
-    encoder: "Encoder", task: "Task", data: str | None, out: Path, allow_missing: bool, *, stand_in: bool
-) -> None:
+def _print_plan(encoder: "Encoder", task: "Task", request: Request, *, stand_in: bool) -> None:
     """Prints what would run; `stand_in` says that random weights were timed in place of those still to be fetched."""
     from rvm_bench.fetch.locate import data_folder
     from rvm_bench.runs.fingerprint import describe_run
     from rvm_bench.runs.store import RunFolder
 
-    dataset = task.open(data_folder(task, data), allow_missing=allow_missing)
-    run = RunFolder(out, describe_run(encoder.at(task.tap), task, dataset), create=False)
-    done = len(run.lines())
+    dataset = task.open(data_folder(task, request.data), allow_missing=request.allow_missing)
+    run = RunFolder(request.out, describe_run(encoder.at(task.tap), task, dataset), create=False)
+    recorded, videos, coverage = len(run.lines()), len(dataset.videos), dataset.coverage
     whole = task.estimate_seconds(encoder, dataset)
-    left = "no estimate" if whole is None else f"about {_duration(whole * (1 - done / len(dataset.videos)))} left"
-    coverage = dataset.coverage
+    left = "no estimate" if whole is None else f"about {_duration(whole * (1 - recorded / videos))} left"
     typer.echo(
-        f"{encoder.card.name} on {task.name}: {len(dataset.videos)} videos ({done} recorded), {dataset.frames} frames, "
+        f"{encoder.card.name} on {task.name}: {videos} videos ({recorded} recorded), {dataset.frames} frames, "
         f"{coverage.in_official} of {coverage.official} official videos, on {encoder.device} in "
         f"{str(encoder.dtype).removeprefix('torch.')}; {left} on this machine"
         + ("" if stand_in else f"; would write {run.path}")

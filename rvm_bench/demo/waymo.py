@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.procedural.render import Frame
 from rvm_bench.procedural.road import draw_road
 from rvm_bench.procedural.scene import Scene
@@ -59,11 +59,9 @@ def write(
     Raises UserError where the folder already has a split, so that no real copy is ever overwritten; and where pyarrow
     is not installed.
     """
-    try:
+    with optional_packages("parquet files need", "tracking"):
         import pyarrow as pa
         from pyarrow import parquet as pq
-    except ImportError as error:
-        raise UserError(f"parquet files need a further package ({error}): pip install 'rvm-bench[tracking]'") from error
 
     for split in ("training", "validation"):
         if (folder / split).exists():

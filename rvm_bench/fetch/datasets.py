@@ -20,7 +20,7 @@ from typing import Any
 from rvm_bench.api.task import DataSource, Task
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.download import check_hash, download, require_space
-from rvm_bench.formats.files import lock
+from rvm_bench.formats.files import locked
 
 COMPANIONS = ("__MACOSX", ".DS_Store")
 """What some archivers leave beside the data."""
@@ -53,8 +53,8 @@ def prepare(task: Task[Any], out: Path) -> Path:
     if folder.exists():
         raise UserError(f"{folder} is there already and is not overwritten; name another --out, or move it away")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / f".{source.archive}.lock").open("ab") as file:
-        lock(file, f"{source.archive} is being prepared in {out} by another process; wait for it")
+    busy = f"{source.archive} is being prepared in {out} by another process; wait for it"
+    with locked(out / f".{source.archive}.lock", busy):
         archive = _fetch(task, source, out)
         _unpack(archive, source.inside, folder)
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 from rvm_bench.api.card import EncoderCard, WeightsFile
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.download import check_hash, download, record_of
-from rvm_bench.formats.files import read_json
+from rvm_bench.formats.files import locked, read_json
 from rvm_bench.formats.hashes import file_sha256
 
 CONTAINER_OVERHEAD = 0.01
@@ -19,9 +19,10 @@ CONTAINER_OVERHEAD = 0.01
 
 
 def cache_folder() -> Path:
-    import pooch
+    """$RVM_BENCH_CACHE, or the platform's folder for caches."""
+    import platformdirs
 
-    return Path(os.environ.get("RVM_BENCH_CACHE") or pooch.os_cache("rvm-bench"))
+    return Path(os.environ.get("RVM_BENCH_CACHE") or platformdirs.user_cache_dir("rvm-bench", appauthor=False))
 
 
 def path_of(released: WeightsFile) -> Path:
@@ -73,15 +74,17 @@ def fetch(card: EncoderCard) -> Path:
     if not path.exists() and not released.url:
         raise UserError(f"the weights of {card.name} cannot be fetched by a plain URL: {_by_hand(released, path)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        part = path.with_name(path.name + ".part")
-        download(released.url, part, by_hand="get the file by hand and give --weights PATH")
-        _check_size(part, released)
-        check_hash(part, path, released.url, released.sha256)
-        part.replace(path)
-    else:
-        _check_size(path, released)
-        check_hash(path, path, released.url, released.sha256)
+    # A second process waits for the first one's download, and then finds the file.
+    with locked(path.with_name(f".{path.name}.lock"), "", wait=True):
+        if not path.exists():
+            part = path.with_name(path.name + ".part")
+            download(released.url, part, by_hand="get the file by hand and give --weights PATH")
+            _check_size(part, released)
+            check_hash(part, path, released.url, released.sha256)
+            part.replace(path)
+        else:
+            _check_size(path, released)
+            check_hash(path, path, released.url, released.sha256)
     return path
 
 

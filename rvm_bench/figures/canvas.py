@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.figures.looks import INK, Look
 from rvm_bench.formats.files import write_atomically
 
@@ -100,10 +100,8 @@ def check_figure(file: Path) -> None:
     """Raises UserError where a figure cannot be written to this file: its name, or matplotlib is not installed."""
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file}: expected a name that ends in {' or '.join(SUFFIXES)}")
-    try:
+    with optional_packages("figures need", "figures"):
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"figures need matplotlib ({error}); pip install 'rvm-bench[figures]'") from error
 
 
 @contextmanager

@@ -1,11 +1,21 @@
 """Files that a kill leaves whole: replaced atomically, JSON, appended lines of JSON, and locks."""
 
+import contextlib
+import errno
 import json
 import os
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
+
 from rvm_bench.errors import UserError
+
+_TEMPORARY = ".tmp"
+_A_DAY_S = 86_400
 
 
 class Appender:
@@ -42,10 +52,18 @@ def cut_torn_line(file: IO[bytes]) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: it is not UTF-8, not JSON, or not an object.
+    """
     try:
-        return json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is not JSON ({error}); delete it and run again") from None
+        value = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({shortened(error)}); delete it and run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file} holds a JSON {type(value).__name__}, expected an object; delete it and run again")
+    return value
 
 
 def write_json(file: Path, value: dict[str, Any]) -> None:
@@ -53,22 +71,70 @@ def write_json(file: Path, value: dict[str, Any]) -> None:
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Writes a file (text as UTF-8) so that a reader, or a kill, sees the old content or the new one and nothing
-    between; its folder is made if need be."""
+    """Writes a file (text as UTF-8) so that a reader, also after a kill, sees the old content or the new one.
+
+    Its folder is made if need be.
+
+    Raises:
+        UserError: the disk is full.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("wb") as handle:
-        handle.write(content.encode() if isinstance(content, str) else content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
-
-
-def lock(file: IO[bytes], message: str, *, wait: bool = False) -> None:
-    """Takes an exclusive lock that ends with the process, however it ends."""
-    import fcntl
-
+    temporary = temporary_name(file)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with temporary.open("wb") as handle:
+            handle.write(content.encode() if isinstance(content, str) else content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_full(error, file) from error
+
+
+def temporary_name(file: Path) -> Path:
+    """A hidden name beside a file, for writing it: random, as hosts that share a folder may share process numbers."""
+    return file.with_name(f".{file.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left half written in a folder, once it is older than a day."""
+    for file in folder.glob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > _A_DAY_S:
+                file.unlink()
+
+
+def disk_full(error: OSError, file: Path) -> Exception:
+    """The error to raise for one that came while a file was written: one line where the disk is full."""
+    if error.errno == errno.ENOSPC:
+        return UserError(f"{file}: the disk is full; make room and run again, nothing that was written before is lost")
+    return error
+
+
+def shortened(text: object, most: int = 200) -> str:
+    """A text on one line, cut where it is long: messages of parsers may quote a whole file."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
+@contextlib.contextmanager
+def locked(file: Path, message: str, *, wait: bool = False) -> Iterator[None]:
+    """An exclusive lock that ends with the process, however it ends.
+
+    Args:
+        file: the lock's own file; it stays, empty.
+        message: of the error, where another process has the lock.
+        wait: whether to wait for that process instead.
+
+    Raises:
+        UserError: another process has the lock.
+    """
+    lock = filelock.FileLock(file, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
         raise UserError(message) from None
+    try:
+        yield
+    finally:
+        lock.release()

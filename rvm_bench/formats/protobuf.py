@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 
 Fields = Mapping[str, tuple[int, str]]
 """Field name -> its number, and its kind: "int32", "int64", "bool", "float", "double", "bytes", or the name of a
@@ -24,7 +24,8 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 def message_classes(package: str, messages: Mapping[str, Fields]) -> dict[str, Any]:
     """Message name -> its class, for a table of messages. `package` tells the messages of two tables apart."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    with optional_packages("protobuf messages need", "tfrecord"):
+        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto2")
     for name, fields in messages.items():

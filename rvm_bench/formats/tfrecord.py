@@ -8,13 +8,14 @@ Compressed files, which TensorFlow can write too, are not read: none of our data
 """
 
 import contextlib
+import functools
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from rvm_bench.errors import DamagedFile
+from rvm_bench.errors import DamagedFile, optional_packages
 
 _LENGTH = struct.Struct("<Q")
 _SUM = struct.Struct("<I")
@@ -89,11 +90,17 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@functools.cache
+def _crc32c() -> Callable[[bytes], int]:
+    with optional_packages("TFRecord files need", "tfrecord"):
+        import google_crc32c
+
+    return google_crc32c.value
+
+
 def masked_crc32c(data: bytes) -> int:
     """The CRC-32C of `data` in the form in which TFRecord stores it."""
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
+    crc = _crc32c()(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

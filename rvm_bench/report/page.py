@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.formats.files import write_atomically
 from rvm_bench.report.charts import Chart
 from rvm_bench.report.contents import Contents
@@ -79,11 +79,9 @@ def write_report(report: Report, file: Path, limit: int = LIMIT) -> str:
 
 def check_extra() -> None:
     """Raises UserError where what a report needs is not installed."""
-    try:
+    with optional_packages("a report needs", "report"):
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"a report needs jinja2 and matplotlib ({error}); {EXTRA}") from error
 
 
 def as_data(value: Any) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.formats.files import Appender, cut_torn_line, lock, read_json, whole_lines, write_atomically, write_json
+from rvm_bench.formats.files import Appender, cut_torn_line, locked, read_json, whole_lines, write_atomically, write_json
 from rvm_bench.runs.fingerprint import fingerprint
 
 Shard = tuple[int, int]
@@ -72,8 +72,8 @@ class RunFolder:
     def appender(self, shard: Shard) -> Iterator["Appender"]:
         """Appends records, alone: a second process on the same run (or the same shard of it) is an error."""
         name = "records.jsonl" if shard == (1, 1) else f"records-{shard[0]}of{shard[1]}.jsonl"
-        with (self.path / name).open("ab+") as file:
-            lock(file, f"{self.path / name} is being written by another process; wait for it, or use --shard")
+        busy = f"{self.path / name} is being written by another process; wait for it, or use --shard"
+        with locked(self.path / f".{name}.lock", busy), (self.path / name).open("ab+") as file:
             cut_torn_line(file)
             yield Appender(file)
 
@@ -103,8 +103,7 @@ class RunFolder:
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         """Appends to a file that all shards share."""
-        with (self.path / name).open("ab+") as file:
-            lock(file, f"{file.name} is locked by another process", wait=True)
+        with locked(self.path / f".{name}.lock", "", wait=True), (self.path / name).open("ab+") as file:
             cut_torn_line(file)
             Appender(file).append(line)
 

@@ -6,7 +6,9 @@ timings.jsonl   how fast it went: what may differ from call to call
 tensorboard/    the same, to look at
 """
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,10 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from rvm_bench.errors import UserError
 from rvm_bench.runs.fingerprint import fingerprint
-from rvm_bench.formats.files import lock, read_json, whole_lines, write_atomically, write_json
+from rvm_bench.formats.files import locked, read_json, sweep, whole_lines, write_atomically, write_json
 
 if TYPE_CHECKING:
     import numpy as np
+
+logger = logging.getLogger(__name__)
 
 LOG, TIMINGS = "log.jsonl", "timings.jsonl"
 
@@ -41,27 +45,30 @@ class TrainingFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any], *, writes: bool = True) -> None:
         self.path, self.identity, self.writes = path, dict(identity), writes
         self.fingerprint = fingerprint(self.identity)
-        self._lock: IO[bytes] | None = None
+        self._locked = contextlib.ExitStack()
         self._log: IO[str] | None = None
         self._board: Any = None
 
     def __enter__(self) -> Self:
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("ab")
+            self._locked.enter_context(
+                locked(self.path / ".lock", f"{self.path} is in use by another process; wait for it")
+            )
             try:
-                lock(self._lock, f"{self.path} is in use by another process; wait for it")
                 self._check_identity()
                 self._clear()
+                sweep(self.path)
             except BaseException:
-                self._lock.close()
+                self._locked.close()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for open_file in (self._log, self._board, self._lock):
+        for open_file in (self._log, self._board):
             if open_file is not None:
                 open_file.close()
+        self._locked.close()
 
     def open_log(self, step: int, *, board: bool) -> None:
         """Opens the log, cut back to what it said at this step, to go on from there."""
@@ -70,9 +77,7 @@ class TrainingFolder:
         write_atomically(file, "".join(line + "\n" for line in kept))
         self._log = file.open("a", encoding="utf-8")
         if board:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(self.path / "tensorboard", purge_step=step + 1)
+            self._board = _tensorboard(self.path / "tensorboard", step)
 
     def write_line(self, step: int, values: Mapping[str, Any], scalars: Mapping[str, float]) -> None:
         """Appends a line to the log, and scalars under their names to what TensorBoard shows."""
@@ -122,6 +127,16 @@ class TrainingFolder:
             told = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names[:4]]
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             raise UserError(f"{self.path} holds another {self.kind}: {', '.join(told)}{more}; use another folder")
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that goes on after a step; None, and one line, where the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.info("no TensorBoard log: tensorboard is not installed (pip install 'rvm-bench[tensorboard]')")
+        return None
+    return SummaryWriter(folder, purge_step=step + 1)
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rvm_bench.api.card import EncoderCard, Model, WeightsFile
-from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.errors import optional_packages, unknown_name
 
 if TYPE_CHECKING:
     from rvm_bench.api.encoder import RecurrentEncoder
@@ -136,8 +136,6 @@ def build(
         from rvm_bench.rvm.torch.encoder import build as build_torch
 
         return build_torch(card, weights, device, dtype, seed)
-    try:
+    with optional_packages("backend jax needs", "jax"):
         from rvm_bench.rvm.jax.encoder import build as build_jax
-    except ImportError as error:
-        raise UserError(f"backend jax needs jax and flax ({error}); pip install 'rvm-bench[jax]'") from error
     return build_jax(card, weights, device, dtype, seed)

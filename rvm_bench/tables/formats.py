@@ -44,8 +44,8 @@ def as_markdown(table: ScoreTable) -> str:
         heads = ["Model", "Size (M)", *(f"{c.heading} {c.metric} {c.arrow}" for c in COLUMNS), "Normalized avg. ↑"]
         rows = _body(section, mark=lambda letters: f"<sup>{letters}</sup>")
         body = [[f"**{text}**" if best else text for text, best in row] for row in rows]
-        table = markdown([heads, *body], ["left", *("right" for _ in heads[1:])])
-        parts.append(f"**{section.title}** ({groups})\n\n{table}")
+        lines = markdown([heads, *body], ["left", *("right" for _ in heads[1:])])
+        parts.append(f"**{section.title}** ({groups})\n\n{lines}")
     below = _below(table, lambda line: f"- {line}")
     return "\n".join(parts) + ("\n" + below.lstrip("\n") if below else "")
 

@@ -16,27 +16,27 @@ _NEGLIGIBLE = 1e-9
 
 
 def principal_scores(maps_ThwD: np.ndarray) -> np.ndarray:
-    """float32 [T, h, w, 3]: every token's place on the three first principal components, each with mean 0 and variance
-    1 over the video, the component with the largest variance first. The signs mean nothing.
+    """float32 [T, h, w, 3]: every token's scores on the first three principal components, each with mean 0 and
+    variance 1 over the video, the largest component first. Signs are arbitrary.
 
-    A component that the features have not (fewer channels, or no variance) is 0 everywhere.
+    A component that does not exist (fewer channels, or no variance) is 0 everywhere.
     """
+    from sklearn.decomposition import PCA
+
     width = maps_ThwD.shape[-1]
-    mean = maps_ThwD.reshape(-1, width).mean(axis=0, dtype=np.float64)
-    covariance = np.zeros((width, width))
-    for frame_hwD in maps_ThwD:
-        centred = (frame_hwD - mean).reshape(-1, width)
-        covariance += centred.T @ centred
-    covariance /= maps_ThwD[..., 0].size
-    variances, directions = np.linalg.eigh(covariance)
-    count = min(COMPONENTS, width)
-    variances, directions = variances[::-1][:count], directions[:, ::-1][:, :count]
-    kept = variances > max(_NEGLIGIBLE * variances[0], np.finfo(np.float32).tiny)
-    scale = np.where(kept, 1 / np.sqrt(np.where(kept, variances, 1)), 0)
-    scores = np.zeros((*maps_ThwD.shape[:3], COMPONENTS), np.float32)
-    for t, frame_hwD in enumerate(maps_ThwD):
-        scores[t, ..., :count] = (frame_hwD - mean) @ directions * scale
-    return scores
+    # Centred in double precision first: features far from the origin would lose digits in a float32 covariance.
+    mean = maps_ThwD.reshape(-1, width).mean(axis=0, dtype=np.float64).astype(np.float32)
+    tokens_ND = maps_ThwD.reshape(-1, width).astype(np.float32) - mean
+    scores_NC = np.zeros((len(tokens_ND), COMPONENTS), np.float32)
+    if not tokens_ND.any():
+        return scores_NC.reshape(*maps_ThwD.shape[:3], COMPONENTS)
+    count = min(COMPONENTS, *tokens_ND.shape)
+    # An exact solver: the randomised one would give other signs and digits from call to call.
+    found_NC = PCA(n_components=count, svd_solver="covariance_eigh").fit_transform(tokens_ND)
+    variances = found_NC.var(axis=0, dtype=np.float64)
+    present = variances > max(_NEGLIGIBLE * variances[0], np.finfo(np.float32).tiny)
+    scores_NC[:, :count] = found_NC * np.where(present, 1 / np.sqrt(np.where(present, variances, 1)), 0)
+    return scores_NC.reshape(*maps_ThwD.shape[:3], COMPONENTS)
 
 
 def brightness_signs(scores_NC: np.ndarray, brightness_N: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import zipfile
 from collections import namedtuple
 from pathlib import Path
 
+import filelock
 import pytest
 from PIL import Image
 
@@ -291,12 +292,8 @@ def test_what_archivers_leave_and_what_a_kill_left_is_not_in_the_copy(prepare_vi
 
 
 def test_two_processes_do_not_prepare_the_same_folder(server, tmp_path):
-    import fcntl
-
-    with (tmp_path / ".VIP.zip.lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process"):
-            prepare(VipTask(), tmp_path)
+    with filelock.FileLock(tmp_path / ".VIP.zip.lock"), pytest.raises(UserError, match="another process"):
+        prepare(VipTask(), tmp_path)
     assert server.requests == ()
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.errors import DamagedFile, UserError
+from rvm_bench.errors import DamagedFile, UserError, optional_packages
 from rvm_bench.formats.tfrecord import read_record, record_index
 
 SHARD_NAME = re.compile(
@@ -174,12 +174,8 @@ def _open_shard(path: Path, number: int, form: str) -> Shard:
 @contextlib.contextmanager
 def _array_record(path: Path, what: str) -> Iterator[Any]:
     """An open reader of an ArrayRecord file; what it says of damage is told in one line."""
-    try:
+    with optional_packages(f"{path} is an ArrayRecord file, which needs", "tracking"):
         from array_record.python.array_record_module import ArrayRecordReader
-    except ImportError as error:
-        raise UserError(
-            f"{path} is an ArrayRecord file, which needs a further package: pip install 'rvm-bench[tracking]'"
-        ) from error
     try:
         reader = ArrayRecordReader(str(path), RANDOM_ACCESS)
         if not reader.ok():

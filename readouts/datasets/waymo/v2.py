@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from readouts.datasets.waymo.box_video import BoxRows, BoxVideo, box_video
-from rvm_bench.errors import DamagedFile, UserError
+from rvm_bench.errors import DamagedFile, UserError, optional_packages
 
 if TYPE_CHECKING:
     from pyarrow import DataType
@@ -114,13 +114,9 @@ class ParquetPictures:
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator["ParquetFile"]:
     """The open file; whatever pyarrow says of it, now or while it is read, is told in one line."""
-    try:
+    with optional_packages(f"{file} is a parquet file, which needs", "tracking"):
         import pyarrow as pa
         from pyarrow import parquet as pq
-    except ImportError as error:
-        raise UserError(
-            f"{file} is a parquet file, which needs a further package ({error}): pip install 'rvm-bench[tracking]'"
-        ) from error
 
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True) as parquet:

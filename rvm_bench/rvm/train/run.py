@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rvm_bench.errors import UserError, unknown_name
+from rvm_bench.errors import UserError, optional_packages, unknown_name
 from rvm_bench.formats.time import now
 from rvm_bench.nn.schedule import warmup_cosine
 from rvm_bench.runs.stamp import code_version
@@ -122,12 +122,8 @@ def make_trainer(recipe: Recipe, backend: str, layout: Layout, device: str | Non
 
         return TorchTrainer(recipe, layout, device)
     if backend == "jax":
-        try:
+        with optional_packages("training with jax needs", "jax,train"):
             from rvm_bench.rvm.train.jax.trainer import JaxTrainer
-        except ImportError as error:
-            raise UserError(
-                f"training with jax needs a further package ({error}): pip install 'rvm-bench[jax,train]'"
-            ) from error
         if device is not None:
             raise UserError("--device is torch's; JAX trains on the devices that it finds (JAX_PLATFORMS chooses)")
         return JaxTrainer(recipe, layout)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypedDict
 
 import numpy as np
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.rvm.train.data.mixture import Mixture
 
 LEFT_OUT_LIMIT = 0.01
@@ -136,11 +136,9 @@ class TrainingLoader:
 
     def _started(self) -> Any:
         """grain's iterator over the batches from the current step on."""
-        try:
+        with optional_packages("training needs", "train"):
             import grain
             from absl import flags
-        except ImportError as error:
-            raise UserError(f"training needs a further package ({error}): pip install 'rvm-bench[train]'") from error
         index, hosts = self._host
         numbers = _Numbers(self._mixture, self._step * self._batch, self._batch, index, hosts)
         samples = grain.MapDataset.source(numbers)
