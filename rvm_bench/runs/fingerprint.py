@@ -66,14 +66,6 @@ def source_sha256(classes: Sequence[type]) -> str:
     return digest.hexdigest()
 
 
-
-
-
-
-
-
-
-
 def _root_module(cls: type) -> str | None:
     """The outermost module around a class that is a file (a namespace package is not); None in a notebook."""
     parts = cls.__module__.split(".")

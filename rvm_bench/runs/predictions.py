@@ -35,5 +35,3 @@ def read_masks(folder: Path, video: Any, times: Sequence[int]) -> list[np.ndarra
             )
         masks.append(mask)
     return masks
-
-

@@ -89,8 +89,6 @@ def peak_memory_mb(device: str) -> dict[str, float]:
     return peak
 
 
-
-
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.formats.files import Appender, cut_torn_line, locked, read_json, whole_lines, write_atomically, write_json
+from rvm_bench.formats.files import (
+    Appender,
+    cut_torn_line,
+    locked,
+    read_json,
+    whole_lines,
+    write_atomically,
+    write_json,
+)
 from rvm_bench.runs.fingerprint import fingerprint
 
 Shard = tuple[int, int]
@@ -117,8 +125,6 @@ class RunFolder:
         return self.path / "result.json"
 
 
-
-
 def gather(runs: Sequence[Path], out: Path) -> tuple[Path, int]:
     """Copies the records of run folders of one fingerprint into one folder below `out`.
 
@@ -177,21 +183,9 @@ def shard_of(videos: Sequence[Any], shard: Shard) -> list[Any]:
     return list(videos[index - 1 :: count])
 
 
-
-
-
-
 def video_of(line: str, file: Path, number: int) -> str:
     """The video that a line records, or UserError where the line is damaged."""
     try:
         return json.loads(line)["video"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise UserError(f"{file}:{number} is not a record; delete the line, and the video is evaluated again") from None
-
-
-
-
-
-
-
-

@@ -29,7 +29,7 @@ def test_without_jax_one_sentence_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("rvm_bench.rvm.jax")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jax", None)
-    with pytest.raises(UserError, match=r"backend jax needs jax and flax .*pip install 'rvm-bench\[jax\]'"):
+    with pytest.raises(UserError, match=r"backend jax needs a further package .*pip install 'rvm-bench\[jax\]'"):
         models.build(models.RVM.card, FILE, backend="jax")
 
 
