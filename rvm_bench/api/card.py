@@ -144,12 +144,14 @@ class Model:
     Attributes:
         takes_weights: whether the model has weights at all (`pixels` has none).
         any_file: whether it stands for a family and takes any checkpoint of it, so that `--weights` must name one.
+        module: that says what the model is, where it is not the builder's; its code is part of a run's identity.
     """
 
     card: EncoderCard
     builder: str
     takes_weights: bool = True
     any_file: bool = False
+    module: str = ""
 
     def __call__(self, **options: Any) -> Any:
         module, _, attribute = self.builder.partition(":")

@@ -12,6 +12,7 @@ import abc
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -47,6 +48,8 @@ class Encoder(abc.ABC):
             bits of the features, so it is part of a run's fingerprint.
         weights: where the weights come from; a plug-in that does not set it is marked "not stated".
         options: what was chosen on loading beyond the card (rules, seeds), as JSON values; part of a run's identity.
+        modules: names of modules whose code made it, beside that of its classes; `load_encoder` sets it.
+        requested: what `load_encoder` was asked for: "model", "weights" and "options", as JSON values.
         tap: the task family whose layer is read, one of `TAPS`; `at` changes it. Most models have one layer for all.
     """
 
@@ -58,6 +61,8 @@ class Encoder(abc.ABC):
     tap: str = "propagation"
     weights: Provenance | Mapping[str, Any]
     options: dict[str, Any]
+    modules: tuple[str, ...] = ()
+    requested: Mapping[str, Any] = MappingProxyType({})
 
     def __new__(cls, *arguments: Any, **options: Any) -> "Encoder":
         # Not in __init__, which an adapter may forget to call.
@@ -197,6 +202,7 @@ class Encoder(abc.ABC):
             "chunk": self.chunk,
             "tap": self.tap,
             "options": self.options,
+            "requested_options": dict(self.requested.get("options", {})),
         }
 
     def prepare(self, frames: np.ndarray) -> Tensor:

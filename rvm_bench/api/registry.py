@@ -11,20 +11,28 @@ A source is called with what follows its name and the first colon (any text: a r
 those arguments of `load_encoder` that its signature has: `weights`, `device`, `dtype`, and options of its own.
 """
 
+import dataclasses
 import fnmatch
 import functools
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rvm_bench.api.card import Model
 from rvm_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from rvm_bench.api.task import Task
+
+logger = logging.getLogger(__name__)
+
+OURS = "rvm-bench"
+"""The distribution whose names nobody else can take."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -67,10 +75,10 @@ def find_model(name: str) -> Callable[..., Any]:
         return _import_plugin(name)
     entries = _entries("models")
     if (suffix := model_of_file(name)) is not None:
-        return _load(_entries("files")[suffix])
+        return _load_model(_entries("files")[suffix])
     if name not in entries:
         raise unknown_name("model", name, entries)
-    return _load(entries[name])
+    return _load_model(entries[name])
 
 
 def find_task(
@@ -101,11 +109,47 @@ def find_task(
             raise unknown_name(f"protocol of {name}", preset, task.presets)
         task.protocol = task.presets[preset]()
     task.protocol = override(task.protocol, overrides)
+    task.requested = {"task": name, "protocol": preset, "overrides": list(overrides)}
     return task
 
 
 def _entries(kind: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=f"rvm_bench.{kind}")}
+    """The entry points of a kind by name. A name of ours that another distribution declares too stays ours.
+
+    Raises:
+        UserError: two other distributions declare one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=f"rvm_bench.{kind}"):
+        other = found.setdefault(entry.name, entry)
+        if other is entry or (other.value, _distribution(other)) == (entry.value, _distribution(entry)):
+            continue
+        if OURS not in (_distribution(entry), _distribution(other)):
+            raise UserError(
+                f"{kind} {entry.name!r} is declared by {_distribution(other)} and by {_distribution(entry)}; uninstall "
+                "one of them, or name its module:factory"
+            )
+        ours, theirs = (other, entry) if _distribution(other) == OURS else (entry, other)
+        found[entry.name] = ours
+        _warn_once(
+            f"{_distribution(theirs)} declares {kind} {entry.name!r}, a name of {OURS}'s: it is ignored; it can be "
+            f"named as {theirs.value}"
+        )
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown distribution"
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
+
+
+def _load_model(entry: EntryPoint) -> Callable[..., Any]:
+    model = _load(entry)
+    return dataclasses.replace(model, module=entry.module) if isinstance(model, Model) and not model.module else model
 
 
 def _load(entry: EntryPoint) -> Any:

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -240,6 +241,7 @@ class Task(abc.ABC, Generic[P]):
         presets: other protocols of the same task by name, each made by a call.
         source: where the data can be downloaded; None where a plain download does not give it.
         protocol: every constant; the official ones unless it was replaced.
+        requested: what `find_task` was asked for: "task", "protocol" (a preset) and "overrides", as given.
     """
 
     name: ClassVar[str]
@@ -251,6 +253,7 @@ class Task(abc.ABC, Generic[P]):
     presets: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     source: ClassVar[DataSource | None] = None
     protocol: P
+    requested: Mapping[str, Any] = MappingProxyType({})
 
     @abc.abstractmethod
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:

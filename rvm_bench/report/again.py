@@ -111,7 +111,7 @@ def run_again(
         if data is None:
             raise UserError(f"the data is not at {lay} any more; give --data DIR")
     folder = lay if data is None else data_folder(task, data)
-    dataset = task.open(folder, allow_missing=bool(run.stamp["data"]["missing"]))
+    dataset = task.open(folder, allow_missing=bool(run.left_out))
     if dataset.manifest_sha256 != run.stamp["data"]["manifest_sha256"]:
         raise UserError(f"{folder} does not hold the data of the run (another manifest); give --data DIR")
     return Again(run=run, task=task, dataset=dataset, weights=weights, device=device)

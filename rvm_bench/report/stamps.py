@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rvm_bench.runs.fingerprint import numerics_of
 from rvm_bench.runs.finished import FLAGS, FinishedRun
 
 
@@ -75,7 +76,7 @@ def command(run: FinishedRun) -> str:
     if "demo data" not in run.flags and "id" not in changed:
         for key, (_, value) in changed.items():
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    if run.stamp["data"]["missing"]:
+    if run.left_out:
         words.append("--allow-missing")
     return shlex.join(words)
 
@@ -98,8 +99,9 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     yield "source code sha256", stamp["code_sha256"]
     changed = {True: ", with changes", False: "", None: ""}[code["dirty"]]
     yield "code", f"rvm-bench {code['version']}, commit {code['commit'] or 'unknown'}{changed}"
-    yield "libraries", _told(stamp["libraries"])
-    yield "machine", _told({**environment, "device": stamp["device"]})
+    computed = dict(numerics_of(stamp))
+    yield "libraries", _told(computed.pop("libraries"))
+    yield "machine", _told({**environment, **computed})
     yield (
         "interval",
         f"{result.get('interval_level', 0.95):.0%}, {result.get('interval_method', 'bootstrap over videos')}",

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import recorded_lines
 from rvm_bench.formats.files import read_json
+from rvm_bench.runs.fingerprint import numerics_of
+from rvm_bench.runs.store import recorded_lines
 
 SECTIONS = (
     "protocol",
@@ -87,8 +88,8 @@ def _leaves(run: Path) -> Iterator[tuple[tuple[str, str], Any]]:
         "encoder": encoder,
         "data": stated["data"],
         "source code": {"sha256": stated["code_sha256"]},
-        "versions": stated["libraries"],
-        "device": {"device": stated["device"]},
+        "versions": (computed := dict(numerics_of(stated))).pop("libraries"),
+        "device": computed,
         "schema": {"schema": stated["schema"]},
     }
     if (run / "result.json").is_file():

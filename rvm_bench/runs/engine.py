@@ -23,7 +23,7 @@ from rvm_bench.formats.time import now
 from rvm_bench.runs.fingerprint import describe_run
 from rvm_bench.runs.results import Result, Results
 from rvm_bench.runs.stamp import Stamp, code_version, environment, peak_memory_mb
-from rvm_bench.runs.store import RunFolder, Shard, shard_of
+from rvm_bench.runs.store import RunFolder, Shard, checksum, shard_of
 from rvm_bench.stats.bootstrap import bootstrap_interval
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ def _evaluate(
         run = RunFolder(out, describe_run(encoder, task, dataset))
         _fit(encoder, task, dataset.videos, shard, run)
         _measure(encoder, task, shard_of(dataset.videos, shard), shard, run, allow_missing=allow_missing)
-        return _conclude(encoder, task, dataset, run, allow_missing=allow_missing)
+        requested = {**encoder.requested, **task.requested, "data": None if data is None else str(data)}
+        return _conclude(encoder, task, dataset, run, requested, allow_missing=allow_missing)
 
 
 def _checked_shard(shard: Shard) -> Shard:
@@ -169,6 +170,8 @@ def _measure(
         pending = _pending(task, videos, run)
         total = sum(video.length for video in pending)
         description = f"{encoder.card.name} on {task.name}"
+        fit = task.fit_summary(run.fit_folder) if isinstance(task, FitsHeads) else None
+        head = None if fit is None else fit.sha256
         with tqdm(desc=description, total=total, unit="frame", disable=None) as progress:
             for video in pending:
                 progress.set_postfix_str(video.name)
@@ -183,10 +186,12 @@ def _measure(
                     continue
                 if video.name in recorded:
                     continue
-                records.append(record)
+                line = records.append(record)
                 run.add_timing(
                     {
                         "video": video.name,
+                        "xxh3_64": checksum(line),
+                        "head": head,
                         "seconds": round(time.perf_counter() - start, 3),
                         "finished": now(),
                         "peak_memory_mb": peak_memory_mb(encoder.device.type),
@@ -200,7 +205,15 @@ def _pending(task: Task, videos: Sequence[Video], run: RunFolder) -> list[Video]
     return [video for video in videos if video.name not in recorded or task.lacks_predictions(video)]
 
 
-def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *, allow_missing: bool) -> Result:
+def _conclude(
+    encoder: Encoder,
+    task: Task,
+    dataset: Dataset,
+    run: RunFolder,
+    requested: Mapping[str, Any],
+    *,
+    allow_missing: bool,
+) -> Result:
     """Scores the records once all videos have one, and writes the result."""
     lines = run.lines()
     left_out = {name: why for name, why in run.damaged().items() if allow_missing and name not in lines}
@@ -224,7 +237,7 @@ def _conclude(encoder: Encoder, task: Task, dataset: Dataset, run: RunFolder, *,
             write_atomically(run.path / name, text)
         from_fit = task.left_out(run.fit_folder) if isinstance(task, FitsHeads) else []
         coverage = dataset.coverage.without([*left_out.values()], from_fit)
-        _write_result(encoder, task, dataclasses.replace(dataset, coverage=coverage), run, score, interval)
+        _write_result(encoder, task, dataclasses.replace(dataset, coverage=coverage), run, requested, score, interval)
     return Result(
         model=encoder.card.name,
         task=task.name,
@@ -243,6 +256,7 @@ def _write_result(
     task: Task,
     dataset: Dataset,
     run: RunFolder,
+    requested: Mapping[str, Any],
     score: dict[str, float],
     interval: tuple[float, float] | None,
 ) -> None:
@@ -257,10 +271,16 @@ def _write_result(
         found = read_json(run.result_file)
         if {key: found.get(key) for key in outcome} == outcome:
             return
+        logger.warning(
+            "%s says another score than its records give; it is written anew, the old one is kept as %s",
+            run.result_file,
+            run.keep_result(),
+        )
     timings = run.timings()
     stamp = Stamp(
         fingerprint=run.fingerprint,
         description=run.description,
+        requested=requested,
         weights_source={k: v for k, v in encoder.provenance.to_dict().items() if k != "sha256"},
         data_root=str(dataset.root),
         code=code_version(),

@@ -96,6 +96,12 @@ class FinishedRun:
         return self.stamp["encoder"]["weights"]["sha256"]
 
     @property
+    def left_out(self) -> list[str]:
+        """What was left out of the score, one line each."""
+        found = self.result.get("coverage", self.stamp["data"])
+        return found["missing"]
+
+    @property
     def network(self) -> tuple[Any, ...]:
         """What the network is: name, class, weights and options. Runs that differ here are two rows of a table."""
         encoder = self.stamp["encoder"]

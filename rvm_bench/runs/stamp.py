@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
-
 STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors", "av")
 
 
@@ -22,6 +21,7 @@ class Stamp:
     Attributes:
         fingerprint: of the run.
         description: all that the fingerprint covers, see `fingerprint.describe_run`.
+        requested: what was asked for, as it was given: model, weights, options, data, protocol preset and overrides.
         weights_source: where the weights came from (`Provenance.to_dict`).
         data_root: where the data was.
         code, environment: see `code_version` and `environment`.
@@ -32,6 +32,7 @@ class Stamp:
 
     fingerprint: str
     description: Mapping[str, Any]
+    requested: Mapping[str, Any]
     weights_source: Mapping[str, Any]
     data_root: str
     code: Mapping[str, Any]

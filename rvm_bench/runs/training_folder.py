@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import fingerprint
 from rvm_bench.formats.files import locked, read_json, sweep, whole_lines, write_atomically, write_json
+from rvm_bench.runs.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
