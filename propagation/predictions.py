@@ -65,8 +65,10 @@ def pose_file(folder: Path, clip: str) -> Path:
 def save_pose(folder: Path, clip: str, xy: np.ndarray, visible: np.ndarray) -> None:
     """Writes joints [T, 15, 2] in pixels and whether each is visible [T, 15]."""
     # A joint that is not visible has no place: JSON has no word for what is not a number.
-    told = np.where(visible[..., None], xy, -1.0)
-    write_json(pose_file(folder, clip), {"xy": np.round(told, 3).tolist(), "visible": visible.astype(bool).tolist()})
+    placed_xy = np.where(visible[..., None], xy, -1.0)
+    write_json(
+        pose_file(folder, clip), {"xy": np.round(placed_xy, 3).tolist(), "visible": visible.astype(bool).tolist()}
+    )
 
 
 def pose_overlay(folder: Path, clip: str, frames: Sequence[Path], truth_xy: np.ndarray, most: int) -> Overlay:

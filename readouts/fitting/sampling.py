@@ -177,7 +177,7 @@ class Batches(Dataset[Any]):
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch | UserError:
         """A batch; or the error of a user's file, which a worker process hands over instead of a traceback."""
-        kept: list[int] = []
+        read_numbers: list[int] = []
         items: list[Item] = []
         decoded: dict[int, Tensor] = {}
         damaged: list[str] = []
@@ -191,11 +191,11 @@ class Batches(Dataset[Any]):
                     return error
                 damaged.append(str(error))
                 continue
-            kept.append(number)
+            read_numbers.append(number)
             items.append(item)
         names = items[0].target if items else ()
         return Batch(
-            numbers=kept,
+            numbers=read_numbers,
             keys=[item.key for item in items],
             decoded=decoded,
             target={name: _stacked([item.target[name] for item in items]) for name in names},

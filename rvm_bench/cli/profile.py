@@ -57,11 +57,11 @@ def profile(
     if chunk is not None:
         options["chunk"] = chunk
 
-    from rvm_bench.profiling.curves import Kept, measure
+    from rvm_bench.profiling.curves import SavedPoints, measure
     from rvm_bench.profiling.growth import curves_of, rows_of
     from rvm_bench.profiling.request import Subject
 
-    kept = Kept(out)
+    saved = SavedPoints(out)
     subjects = [
         Subject(
             model=name,
@@ -82,14 +82,14 @@ def profile(
             repeats=repeats,
             pass_limit_s=budget,
             memory_limit_mb=memory,
-            kept=kept,
+            saved=saved,
             tell=lambda point: progress.set_postfix_str(f"{point.model}, {point.way}, {point.frames} frames"),
         ):
             points.append(point)
             progress.update()
             progress.write(_line(point))
     curves = curves_of(points)
-    kept.finish(growth=rows_of(curves))
+    saved.finish(growth=rows_of(curves))
     typer.echo()
     _print_growth(curves)
     if out is not None:

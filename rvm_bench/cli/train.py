@@ -70,7 +70,7 @@ def train(
         backend=backend,
         layout=Layout(fsdp=fsdp, recompute=recompute, accumulate=accumulate, compile=compile_blocks),
         device=device,
-        running=run.Running(
+        options=run.TrainingOptions(
             workers=workers,
             log_every=log_every,
             checkpoint_every=checkpoint_every,
@@ -79,7 +79,6 @@ def train(
             left_out_limit=left_out_limit,
             peak_flops=peak_tflops and peak_tflops * 1e12,
         ),
-        say=typer.echo,
     )
     if done < chosen.steps:
         raise typer.Exit(130)

@@ -208,6 +208,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return largest / spread(other) if np.isfinite(largest) else float("inf")
 
 
-def told(relative: float) -> str:
+def described(relative: float) -> str:
     """A difference in words."""
     return "equal in every bit" if relative == 0 else f"{relative:.1e} of their standard deviation"

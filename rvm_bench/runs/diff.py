@@ -71,8 +71,8 @@ def stamp_differences(first: Path, second: Path) -> list[Difference]:
     lines = [recorded_lines(run) for run in (first, second)]
     changed = [v for v in lines[0] if v in lines[1] and json.loads(lines[0][v]) != json.loads(lines[1][v])]
     if changed:
-        told = f"{len(changed)} of {len(lines[0].keys() & lines[1].keys())} common videos"
-        name = f"{told} were measured differently, the first is {changed[0]}"
+        counted = f"{len(changed)} of {len(lines[0].keys() & lines[1].keys())} common videos"
+        name = f"{counted} were measured differently, the first is {changed[0]}"
         found.append(Difference(section="records", name=name, first=None, second=None))
     return found
 

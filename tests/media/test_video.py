@@ -157,7 +157,7 @@ def test_a_key_frame_that_is_none_is_found_out(films, tmp_path):
 @pytest.mark.parametrize("name", ["closed.mp4", "open_hevc.mp4", "vp9.webm"])
 def test_starting_where_nothing_can_be_decoded_costs_time_and_no_frame(films, monkeypatch, name):
     monkeypatch.setattr(video, "_last_group", lambda packets, first: (list(packets)[26:], 26))
-    with pytest.raises(video.Unsure):
+    with pytest.raises(video.UncertainNumbers):
         video._read(films[name], np.array([30]), None, 1, skip=True)
     assert numbers(read_frames(films[name], [30])) == [30]
 
@@ -165,7 +165,7 @@ def test_starting_where_nothing_can_be_decoded_costs_time_and_no_frame(films, mo
 def test_packets_are_counted_only_where_each_is_a_frame(films):
     assert video._count_packets(films["open.mp4"]) == 40
     for name in ("mpeg4.avi", "vp8.webm", "interlaced.mp4"):
-        with pytest.raises(video.Unsure):
+        with pytest.raises(video.UncertainNumbers):
             video._count_packets(films[name])
 
 
