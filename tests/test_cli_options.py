@@ -72,7 +72,7 @@ def test_options_of_some_of_the_tasks_do_not_stop_the_others(cli, davis_copy, tm
     out, err = cli(*base, "--save-predictions", "out", "--workers", "2")[1:]
     assert "pixels on davis: J&F" in out
     assert (tmp_path / "out/davis/pixels/beta/00000.png").is_file()
-    assert "ssv2: no predictions to save beside its records" in err
+    assert "ssv2: cannot save predictions, only records" in err
     assert "fits no head" not in err
 
 

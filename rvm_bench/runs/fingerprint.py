@@ -1,4 +1,4 @@
-"""What can change a number, written down and hashed: the identity of a run."""
+"""The fingerprint of a run: a hash over everything that can change its score."""
 
 import hashlib
 import inspect
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 from rvm_bench.formats.hashes import file_sha256, package_sha256
 
 SCHEMA = 1
-"""Version of the records and of result.json. Raise it when either changes its meaning."""
+"""Version of the format of records and of result.json; raise it if the meaning of either changes."""
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "Pillow", "av")
-"""Distributions whose version can move a number: they decode, resize, multiply and select."""
+"""Distributions whose version can change a score: decoding, resizing, matrix products, selection."""
 
 
 def describe_run(encoder: "Encoder", task: "Task", dataset: "Dataset") -> dict[str, Any]:
-    """All that can change the number of a run, as JSON values.
+    """Everything that can change the score of a run, as JSON values.
 
     Covers the schema, the task's protocol, the encoder's card, options, dtype and weights hash, the hash of every data
-    file, the source code of encoder and task, the versions of the numerical libraries and the kind of device. Not
-    covered: the model of the processor, so that shards of one run may come from several machines; its rounding may
-    differ in the last bits and the stamp names it.
+    file, the source code of encoder and task, the versions of the numerical libraries and the type of device. The
+    processor model is excluded, so that shards of a run may come from several machines; rounding may differ between
+    them in the last bits, and the stamp names the processor.
     """
     from rvm_bench.api.encoder import Encoder
 
@@ -50,10 +50,10 @@ def fingerprint(description: dict[str, Any]) -> str:
 
 
 def source_sha256(classes: Sequence[type]) -> str:
-    """Hash of the source code behind classes: of their whole top-level package, or of their one file.
+    """Hash of the source code of classes: of their whole top-level package, or of their single file.
 
-    A class typed into a notebook is hashed by its own text; where even that cannot be had, the hash is different every
-    time, so that nothing is ever reused.
+    A class defined in a notebook is hashed by its own source text. If that is not available either, the hash is random,
+    so that no earlier records are reused.
     """
     digest = hashlib.sha256()
     for root in sorted({root for cls in classes if (root := _root_module(cls))}):
@@ -67,7 +67,7 @@ def source_sha256(classes: Sequence[type]) -> str:
 
 
 def _root_module(cls: type) -> str | None:
-    """The outermost module around a class that is a file (a namespace package is not); None in a notebook."""
+    """The outermost module around a class that has a file (namespace packages have none); None in a notebook."""
     parts = cls.__module__.split(".")
     names = (".".join(parts[: i + 1]) for i in range(len(parts)))
     return next((name for name in names if getattr(sys.modules.get(name), "__file__", None)), None)
