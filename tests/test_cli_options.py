@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from layouts import the_run
@@ -12,6 +13,8 @@ from rvm_bench.api.registry import find_task, list_models, list_tasks
 from rvm_bench.cli.arguments import Failures
 from rvm_bench.cli.run import _runnable
 from rvm_bench.formats.files import whole_lines
+
+RECURRENT = Path(__file__).parents[1] / "examples/recurrent_conv.py"
 
 
 def result_of(folder):
@@ -81,11 +84,20 @@ def test_options_of_some_of_the_tasks_do_not_stop_the_others(cli, davis_copy, tm
 
 
 def test_repeated_models_and_tasks_all_run(cli, davis_copy):
-    chosen = ("--model", "pixels", "--model", "rvm-demo", "--task", "davis", "--task", "davis-stability")
+    chosen = (
+        "--model",
+        "pixels",
+        "--model",
+        f"{RECURRENT}:RecurrentConv",
+        "--task",
+        "davis",
+        "--task",
+        "davis-stability",
+    )
     _, out, err = cli("run", *chosen, "--data", davis_copy)
-    for model in ("pixels", "rvm-demo"):
-        assert f"{model} on davis: J&F" in out
-        assert f"{model} on davis-stability: " in err  # the copy is too small for this task
+    assert "pixels on davis: J&F" in out
+    assert "recurrent-conv on davis: J&F" in out
+    assert err.count(" on davis-stability: ") == 2  # the copy is too small for this task
 
 
 def test_a_plugin_that_cannot_be_imported_stops_no_other_model(cli, davis_copy, monkeypatch):
