@@ -1,4 +1,4 @@
-"""A frozen encoder by its name: the model that the registry finds, its released weights, a device and a dtype."""
+"""Loading a frozen encoder by name, with its weights, on a device, in a dtype."""
 
 import functools
 import importlib
@@ -26,12 +26,13 @@ def load_encoder(
     """A frozen encoder, ready to `encode` videos.
 
     Args:
-        name_or_path: as `find_model` takes it.
+        name_or_path: a registered name, "source:reference", "package.module:factory", "file.py:factory" or a
+            checkpoint with a registered suffix.
         weights: a checkpoint file, "random" for an untrained network (stamped as such), or None for the released
-            checkpoint in the cache (`rvm-bench weights fetch NAME` puts it there).
-        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is one.
+            checkpoint in the cache (`rvm-bench weights fetch NAME` downloads it).
+        device: "cpu", "cuda", "cuda:1", ...; None: CUDA if available, else CPU.
         dtype: "float32" (the reference, default) or "bfloat16" (several times slower on CPUs without bf16 units).
-        **options: the family's own, e.g. `seed` with random weights or `chunk` frames per batch.
+        **options: `chunk` (frames per forward pass) and the model's own, such as `seed` with random weights.
 
     Returns:
         an encoder; `encode(uint8 [T, H, W, 3]) -> float32 [T, h, w, D]`.
@@ -98,7 +99,7 @@ def _as_json(key: str, value: Any) -> Any:
 
 
 def _usable_device(device: str | None) -> str:
-    """The device by name, or CUDA where there is one; UserError where this torch cannot compute on it."""
+    """The named device, or CUDA if available; UserError if torch cannot allocate on it."""
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -116,7 +117,7 @@ def _released(model: Model) -> Path:
 
 
 def _accepted(factory: Callable[..., Any], name: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Those of our arguments that a plug-in's factory takes; weights or a dtype that it cannot have are an error."""
+    """The arguments that the signature of a plug-in's factory has; UserError for weights or a dtype that it lacks."""
     parameters = inspect.signature(factory).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return wanted

@@ -51,7 +51,7 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def process_group(encoder: Encoder) -> Iterator[ProcessGroup]:
-    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on a GPU of its own; or stays alone.
+    """The process group of `torchrun` (NCCL with one GPU per rank, else Gloo); without it, a group of one process.
 
     A group that the caller initialised is used and left as it is.
     """

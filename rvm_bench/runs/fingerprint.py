@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rvm_bench.api.task import Dataset, Task
 
 SCHEMA = 1
-"""Version of the records and of result.json. Raise it when either changes its meaning."""
+"""Version of the format of records and of result.json; raise it if the meaning of either changes."""
 
 LIBRARIES = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "av")
 """Distributions whose version can move a number: they decode, resize, multiply and select."""

@@ -1,8 +1,8 @@
-"""A plug-in package that was written for contract version 1, against `rvm_bench.api` alone, installs and runs."""
+"""The plug-in of contract version 1, installed with pip in a folder, runs as it did when it was written."""
 
+import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,81 +10,124 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PLUGIN = Path(__file__).parent / "plugin"
-ROOT = Path(__file__).resolve().parents[2]
+from rvm_bench.formats.hashes import manifest_sha256
+
+PACKAGE = Path(__file__).parent / "contract_1"
+FROZEN_SHA256 = "57be42ddfef3cce168e6fb59a84b28acdd3a0fa210eb94d5da045ca1b4e579ce"
+"""Of the plug-in's files. It never changes: where a release breaks the plug-in, the release is at fault."""
+
+
+def sources():
+    return sorted(file for file in PACKAGE.rglob("*") if file.suffix in {".py", ".toml"})
+
+
+def test_the_plugin_is_frozen():
+    files = ((file.relative_to(PACKAGE).as_posix(), file) for file in sources())
+    assert manifest_sha256(files) == FROZEN_SHA256
+
+
+def test_the_plugin_imports_the_public_interface_only():
+    imported = {
+        node.module
+        for file in sources()
+        if file.suffix == ".py"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert {module for module in imported if module.startswith("rvm_bench")} == {"rvm_bench.api"}
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The plug-in, built and installed by pip into a folder of its own."""
-    folder = tmp_path_factory.mktemp("compat")
-    shutil.copytree(PLUGIN, folder / "source")
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    command = [*pip, "--no-build-isolation", "--no-index", "--target", str(folder / "site"), str(folder / "source")]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return folder / "site"
+def installed(tmp_path_factory):
+    """The folder into which pip installed the plug-in."""
+    folder = tmp_path_factory.mktemp("installed")
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "install", "-q", *options, "--target", str(folder), str(PACKAGE)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture
-def run(site, tmp_path):
-    """`rvm-bench` with the plug-in, from an empty folder: (exit code, standard output, standard error)."""
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", str(ROOT))]),
-        "RVM_BENCH_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    (tmp_path / "empty").mkdir()
+def rvm_bench(installed, tmp_path):
+    """Runs the command line with the plug-in in an empty folder: (exit code, standard output, standard error)."""
+    work = tmp_path / "work"
+    work.mkdir()
+    path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH", "")]))
 
     def call(*arguments):
         command = [sys.executable, "-m", "rvm_bench", *map(str, arguments)]
-        done = subprocess.run(command, env=environment, cwd=tmp_path / "empty", capture_output=True, text=True)
+        done = subprocess.run(command, cwd=work, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     return call
 
 
-def test_the_plugin_names_nothing_but_the_api():
-    for file in PLUGIN.rglob("*.py"):
-        names = [line for line in file.read_text().splitlines() if "rvm_bench" in line and "import" in line]
-        assert all(line.startswith("from rvm_bench.api import ") for line in names), file
+@pytest.fixture
+def still(tmp_path):
+    """A static video, one that moves by a patch of 16 px, and one of which only one row of four moves."""
+    data = tmp_path / "STILL"
+    data.mkdir()
+    colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    first = colours.repeat(16, 0).repeat(16, 1)
+    moved, part = np.roll(first, 16, axis=1), first.copy()
+    part[:16] = moved[:16]
+    for name, last in {"hall_1": first, "hall_2": part, "yard_1": moved}.items():
+        np.save(data / f"{name}.npy", np.stack([first, first, last, last]))
+    (data / "val.txt").write_text("hall_1\nhall_2\nyard_1\n")
+    return data
 
 
-def test_its_model_and_task_run_beside_ours(run, tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "TINY").mkdir()
-    for index in range(3):
-        clip = rng.integers(0, 80 * (index + 1), (6, 16, 24, 3), dtype=np.uint8)
-        np.save(tmp_path / "TINY" / f"clip{index}.npy", clip)
-    code, out, err = run("run", "--model", "tiny-colour,pixels", "--task", "tiny-brightness", "--data", tmp_path)
+def results(folder):
+    found = (json.loads(file.read_text()) for file in folder.glob("runs/*/*/result.json"))
+    return {(result["model"], result["task"]): result for result in found}
+
+
+def test_its_model_and_ours_run_on_its_task(rvm_bench, still, tmp_path):
+    code, out, err = rvm_bench("run", "--model", "compat-differences,pixels", "--task", "compat-still", "--data", still)
     assert code == 0, err
-    assert "tiny-colour on tiny-brightness: correlation 1.000" in out
-    (file,) = (tmp_path / "empty/runs/tiny-brightness").glob("tiny-colour-*/result.json")
-    result = json.loads(file.read_text())
-    assert result["random_weights"]
-    assert result["stamp"]["requested"]["model"] == "tiny-colour"
-    assert run("table", "--list")[0] == 0
+    # 24 of 24, 18 of 24 and 0 of 24 patches.
+    assert "compat-differences on compat-still: matched 58.3" in out
+    found = results(tmp_path / "work")
+    assert set(found) == {("compat-differences", "compat-still"), ("pixels", "compat-still")}
+    mine = found["compat-differences", "compat-still"]
+    assert mine["score"] == {"matched": pytest.approx(100 * 42 / 72), "chance": pytest.approx(100 * 3 / 72)}
+    assert mine["official_split"]
+    assert mine["weights_kind"] == "none"
+    assert mine["stamp"]["environment"]["plugins"] == {"rvm-bench-compat-1": "1.0"}
+    (table,) = (tmp_path / "work").glob("runs/compat-still/compat-differences-*/matched.csv")
+    assert table.read_text().splitlines()[1:] == ["hall_1,24,24", "hall_2,18,24", "yard_1,0,24"]
 
 
-def test_its_options_are_part_of_the_identity_and_what_it_lacks_is_one_line(run, tmp_path):
-    (tmp_path / "TINY").mkdir()
-    np.save(tmp_path / "TINY/clip.npy", np.zeros((2, 16, 16, 3), np.uint8))
-    arguments = ("run", "--model", "tiny-colour", "--task", "tiny-brightness", "--data", tmp_path)
-    for gain in (1, 2):
-        assert run(*arguments, "--option", f"gain={gain}")[0] == 0
-    assert len(list((tmp_path / "empty/runs/tiny-brightness").iterdir())) == 2
-    code, _, err = run("run", "--model", "tiny-colour", "--task", "tiny-brightness", "--data", "demo")
-    assert code == 2
-    assert "tiny-brightness has no demo data; give --data DIR" in err
-    code, out, _ = run(*arguments, "--dry-run")
-    assert code == 0
-    assert "no estimate" in out
-    code, _, err = run(*arguments, "--set", "frames=99")
-    assert code == 2
-    assert "frames=99: expected 1 to 64" in err
-    assert "Traceback" not in err
-
-
-def test_its_model_runs_on_our_task(run):
-    code, out, err = run("run", "--model", "tiny-colour", "--task", "davis", "--data", "demo", "--shard", "1/4")
+def test_its_model_runs_on_our_task(rvm_bench, tmp_path):
+    code, _, err = rvm_bench("run", "--model", "compat-differences", "--task", "davis", "--data", "demo")
     assert code == 0, err
-    assert "tiny-colour on davis: 1 videos recorded" in out
+    result = results(tmp_path / "work")["compat-differences", "davis"]
+    assert 0 < result["score"]["J&F"] < 100
+    assert result["videos"] == 4
+
+
+def test_options_presets_constants_and_damaged_videos_do_what_they_did(rvm_bench, still, tmp_path):
+    (still / "hall_2.npy").write_bytes((still / "hall_2.npy").read_bytes()[:300])
+    base = ("run", "--model", "compat-differences", "--task", "compat-still", "--data", still)
+    code, _, err = rvm_bench(*base)
+    assert (code, "hall_2.npy cannot be read" in err) == (2, True)
+    chosen = ("--option", "gain=0", "--protocol", "cosine", "--set", "frames=3", "--allow-missing")
+    code, _, err = rvm_bench(*base, *chosen)
+    assert code == 0, err
+    result = results(tmp_path / "work")["compat-differences", "compat-still"]
+    assert result["off_protocol"]["frames"] == [4, 3]
+    assert result["off_protocol"]["similarity"] == ["euclidean", "cosine"]
+    assert (result["partial"], result["videos"]) == (True, 2)
+    assert result["stamp"]["encoder"]["options"] == {"gain": 0}
+
+
+def test_a_task_without_demo_data_and_estimate_says_so(rvm_bench, still, tmp_path):
+    base = ("run", "--model", "compat-differences", "--task", "compat-still")
+    code, _, err = rvm_bench(*base, "--data", "demo")
+    assert code == 2
+    assert "compat-still has no demo data; give --data DIR" in err
+    assert err.count("\n") == 1
+    code, out, _ = rvm_bench(*base, "--data", still, "--dry-run")
+    assert (code, "no estimate" in out) == (0, True)
+    assert not (tmp_path / "work/runs").exists()

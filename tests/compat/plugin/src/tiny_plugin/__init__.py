@@ -1,1 +1,0 @@
-"""A model and a task of a third party, for contract version 1."""
