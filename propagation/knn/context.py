@@ -15,8 +15,8 @@ class Context:
     "the lower index wins a tie" means the lower slot, then the lower cell.
 
     Storage: the features of frame 0 once, however many slots hold it; those of later frames in a ring buffer, float32,
-    frame e in row e mod n_context. Cells are stored with the long grid axis (A) first, then the short one (B); the place
-    of a cell in that order is its position.
+    frame e in row e mod n_context. Cells are stored with the long grid axis (A) first, then the short one (B); a cell's
+    place in that order is its position.
 
     first_ABD: features of frame 0.
     heat_NK: its given labels, by position.

@@ -39,7 +39,7 @@ def propagate(
 ) -> Tensor:
     """Soft labels of every frame [T, h, w, K], float32, on the device of `features`; frame 0 too is propagated.
 
-    features: unit rows [T, h, w, D] (see `normalize`; nothing is normalised here), any float dtype, computed in float32.
+    features: unit rows [T, h, w, D] (see `normalize`; nothing is normalised here) of any float dtype, used in float32.
     heat: labels of frame 0 [h, w, K].
     topk, radius, n_context, temperature, options: the fields of `Rules`, or `tiles` of `Propagator`.
 

@@ -1,4 +1,4 @@
-"""The parameters of label propagation: four numbers of the protocol, and five options in which published code differs."""
+"""The parameters of label propagation: four numbers, and five options in which published implementations differ."""
 
 import dataclasses
 from typing import Literal

@@ -11,8 +11,8 @@ is never formed. Three facts make the exact result cheap:
    is not among the topk largest maxima has topk entries at least as large before its own, so without a tie none of its
    entries is selected. It takes one sort per query, instead of one per query and frame, to find the cells that count.
 
-All three hold under every option of `Rules`. Where the last place is tied, facts 1 and 3 may keep the wrong one of equal
-entries; such queries are detected here and ranked against the whole context in `ties.py`.
+All three hold under every option of `Rules`. Where the last place is tied, facts 1 and 3 may keep the wrong one of
+equal entries; such queries are detected here and ranked against the whole context in `ties.py`.
 """
 
 import dataclasses
@@ -84,7 +84,7 @@ class NeighbourSearch:
         return keys, tied
 
     def queries_at(self, position_R: Tensor, query_ABD: Tensor) -> tuple[Tensor, Tensor]:
-        """The queries at some positions [R, D], and bool [R, N]: True where a cell of the grid is beyond their radius."""
+        """The queries at some positions [R, D], and bool [R, N]: True where a cell is beyond their radius."""
         return query_ABD.flatten(0, 1)[position_R], self._beyond_radius(position_R, self._position_AB.flatten())
 
     def _new_tile(self, strip: Span, band: Span) -> _Tile:
@@ -105,7 +105,7 @@ class NeighbourSearch:
         return self.rules.beyond_radius(dy, dx)
 
     def _queue_in(self, band: Span) -> Tensor:
-        """Features of the queue's frames in the window of a band [S, A, R, D], so that a strip's window is contiguous."""
+        """The queue's features in the window of a band [S, A, R, D], with a layout that keeps strips contiguous."""
         queue_SARD = self.context.queue_SABD[:, :, band.window]
         if len(self.plan.bands) == 1:
             return queue_SARD

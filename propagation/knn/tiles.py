@@ -81,10 +81,10 @@ class CostModel:
 
     A matrix product of m queries takes as long as one of m + `row_overhead` at full efficiency (each context cell is
     read and repacked once per product, whatever m), and copying one context cell costs as much as `copy_cost` products.
-    `budget_bytes` bounds the affinities held at a time. The CPU figures were fitted once to float32 products on one AVX-512 core (30
-    rows reached about half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the optimum is
-    flat, within 5 % from half to twice the number of tiles. The GPU figures are estimates from kernel launch time and
-    memory bandwidth, not measured.
+    `budget_bytes` bounds the affinities held at a time. The CPU figures were fitted once to float32 products on one
+    AVX-512 core (30 rows reached about half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the
+    optimum is flat, within 5 % from half to twice the number of tiles. The GPU figures are estimates from kernel launch
+    time and memory bandwidth, not measured.
     """
 
     row_overhead: int = 50
@@ -123,7 +123,7 @@ def choose_plan(grid: tuple[int, int], reach: int, n_context: int, model: CostMo
 
 
 def _useful_cuts(length: int) -> list[int]:
-    """The smallest number of parts for each size of the largest part: any other number costs more for the same size."""
+    """The numbers of parts worth trying: the smallest for each size of the largest part."""
     return sorted({math.ceil(length / size) for size in range(1, length + 1)})
 
 

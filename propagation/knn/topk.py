@@ -1,6 +1,6 @@
 """Top-k selection with a defined order among ties: of equal values, the one with the lower index comes first.
 
-`torch.topk` leaves the order of equal values undefined, and also which of them it returns where the k-th equals the next.
+`torch.topk` leaves undefined in which order equal values come, and which it returns where the k-th equals the next.
 A (value, index) pair packed into one int64 key has no equal, so `torch.topk` of keys is well defined on every device.
 """
 
