@@ -13,7 +13,7 @@ import torch
 
 from propagation.datasets.sequences import MaskedVideo
 from propagation.labels import mask_to_heat, pose_to_heat
-from propagation.tasks.protocol import resized
+from propagation.tasks.base import resized
 from rvm_bench import Encoder, EncoderCard
 from rvm_bench.api.card import Provenance
 from rvm_bench.api.registry import find_task

@@ -9,8 +9,8 @@ from PIL import Image
 
 from propagation.knn.propagator import Propagator, normalize
 from propagation.labels import mask_to_heat
+from propagation.tasks.base import soft_labels
 from propagation.tasks.davis import DavisProtocol
-from propagation.tasks.protocol import soft_labels
 from rvm_bench.fetch.load import load_encoder
 
 HEIGHT_PX, WIDTH_PX = 32, 48

@@ -12,8 +12,8 @@ from scipy.io import savemat
 from propagation.datasets.jhmdb import OFFICIAL_ACTIONS, OFFICIAL_CLIPS
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import pck
+from propagation.tasks.base import soft_labels
 from propagation.tasks.jhmdb import JhmdbProtocol, JhmdbTask
-from propagation.tasks.protocol import soft_labels
 from rvm_bench.demo import jhmdb as demo
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder

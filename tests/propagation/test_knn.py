@@ -230,9 +230,8 @@ def test_what_is_held_does_not_grow_with_the_video():
     held = []
     for feature_map in features:
         propagator.step(feature_map)
-        held.append(
-            (held_bytes(propagator, propagator._context), len(vars(propagator)), len(vars(propagator._context)))
-        )
+        owners = propagator, propagator._context, propagator._search
+        held.append((held_bytes(*owners), *(len(vars(owner)) for owner in owners)))
     assert len(set(held)) == 1
     context_bytes = 4 * 6 * (6 * 5) * (4 + 3)
     assert held[0][0] >= context_bytes

@@ -155,9 +155,9 @@ def test_every_constant_is_acted_upon(pixels, davis_copy, small, name):
         ("average=videos", "average=videos: expected objects"),
         ("resize=nearest", "resize=nearest: expected lanczos-uint8 or bilinear-uint8"),
         ("distance=manhattan", "distance=manhattan: expected euclidean or chebyshev"),
-        ("topk=0", "topk is 0; it must be at least 1"),
-        ("input_height_px=0", "input_height_px is 0; it must be at least 1"),
-        ("boundary_tolerance=0", "boundary_tolerance is 0; it must be above 0"),
+        ("topk=0", "topk=0: expected at least 1"),
+        ("input_height_px=0", "input_height_px=0: expected at least 1"),
+        ("boundary_tolerance=0", "boundary_tolerance=0: expected above 0"),
         ("tok=5", "unknown constant of davis-2017-val/1 'tok'; did you mean topk"),
     ],
 )

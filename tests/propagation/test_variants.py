@@ -203,5 +203,5 @@ def test_given_labels_come_out_unchanged_and_as_a_copy():
 @pytest.mark.parametrize(("choice", "value"), [("distance", "manhattan"), ("fill", "zeros"), ("first_from", "mask")])
 def test_a_choice_that_is_none_is_named_with_those_that_are(choice, value):
     features, heat = random_case((1, 4, 5, 6))
-    with pytest.raises(UserError, match=f"{choice} is '{value}'; it must be {' or '.join(CHOICES[choice])}"):
+    with pytest.raises(UserError, match=f"{choice}={value}: expected {' or '.join(CHOICES[choice])}"):
         propagate(features, heat, **{**NUMBERS, choice: value})
