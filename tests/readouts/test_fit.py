@@ -27,7 +27,8 @@ from rvm_bench.errors import DamagedFile, UserError
 
 def run(*command):
     """A Python process of its own, with the folder of this file to import from."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
@@ -89,6 +90,7 @@ def test_two_processes_fit_what_one_fits(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
     done = run(*launcher, colours.__file__, json.dumps({"folder": str(tmp_path / "2")}))
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("2 readouts of") == 1, "only rank 0 logs"
     colours.main(str(tmp_path / "1"))
     assert furthest(arrays(tmp_path / "1"), arrays(tmp_path / "2")) < 1e-5
     assert [line["step"] for line in lines(tmp_path / "2")] == [5, 10, 12]
