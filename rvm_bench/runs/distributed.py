@@ -52,7 +52,7 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def process_group(encoder: Encoder) -> Iterator[ProcessGroup]:
-    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on a GPU of its own; a single process without it.
+    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on its own GPU; without it, this process alone.
 
     Only rank 0 logs: while in the group, the others log nothing below an error. A group that the caller initialised is
     used, and not destroyed.
