@@ -321,7 +321,6 @@ def released_names(config: ReadoutConfig) -> Names:
     return names
 
 
-
 def average_clips(logits: Tensor, clips: int) -> Tensor:
     """Class probabilities of videos [B, K], from logits [B * clips, K] with the clips of a video adjacent.
 

@@ -142,13 +142,13 @@ def test_a_clip_that_cannot_be_read_is_left_out_of_its_batch_and_nothing_takes_i
     for part in schedule(range(4), batch=8):
         found, all_of_it = batches[part], whole[part]
         kept = [list(part).index(number) for number in found.numbers]
-        assert len(kept) + len(found.damaged) == 8
+        assert len(kept) + len(found.left_out) == 8
         assert torch.equal(found.target["label"], all_of_it.target["label"][kept])
         for position, place in enumerate(kept):
             assert torch.equal(found.decoded[position], all_of_it.decoded[place])
     for workers in (0, 1):
         fitted = fit_colours(tmp_path / str(workers), source=source, allow_missing=True, workers=workers)
-        assert fitted.summary["damaged"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
+        assert fitted.summary["left_out"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
     assert (tmp_path / "0/readout.safetensors").read_bytes() == (tmp_path / "1/readout.safetensors").read_bytes()
 
 
