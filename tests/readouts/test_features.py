@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -300,10 +301,28 @@ def test_a_shard_that_changes_after_it_was_opened_is_found(tmp_path):
     assert all(features is None or torch.equal(features, clip_features(i)) for i, features in enumerate(found))
 
 
-def test_stores_of_another_format_are_computed_again(tmp_path, monkeypatch):
-    filled(tmp_path)
+def test_caches_of_another_format_are_named_once_and_computed_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    older = filled(tmp_path).folder
+    assert not caplog.messages
     monkeypatch.setattr("readouts.fitting.feature_store.FORMAT", 3)
-    assert "clip 0" not in opened(tmp_path)
+    store = opened(tmp_path)
+    assert "clip 0" not in store
+    (line,) = caplog.messages
+    assert f"computed again; delete {older.name} to free the disk" in line
+    opened(tmp_path)
+    assert len(caplog.messages) == 1
+
+
+def test_a_copy_in_a_worker_process_leaves_the_warnings_to_the_main_process(intact, tmp_path, caplog):
+    shutil.copytree(intact, tmp_path, dirs_exist_ok=True)
+    (index,) = tmp_path.rglob("*.index")
+    index.write_bytes(index.read_bytes()[:-1])
+    copy = pickle.loads(pickle.dumps(opened(tmp_path)))
+    assert "clip 0" in copy
+    assert not caplog.messages
+    assert "clip 0" in opened(tmp_path)
+    assert "is cut short" in caplog.messages[0]
 
 
 def test_a_file_is_replaced_as_a_whole_and_its_bytes_do_not_change_by_chance(tmp_path):

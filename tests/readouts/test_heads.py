@@ -220,7 +220,7 @@ def test_a_head_of_the_other_kind_is_refused(golden):
 
 
 def test_wrong_sizes_are_refused(golden):
-    with pytest.raises(UserError, match="16 frames cannot be divided into 3 tiles of time"):
+    with pytest.raises(UserError, match="16 frames cannot be divided into 3 temporal tiles"):
         PointHeadConfig(frames=16, channels=4, temporal_tile_size=3)
     for frames in (0, 3):
         with pytest.raises(UserError, match=f"16 frames cannot be divided among queries of {frames} frames"):

@@ -318,7 +318,7 @@ def test_pictures_of_256_px_go_through_patches_of_14_px_as_252_px():
 
 
 def test_protocols_refuse_what_makes_no_sense():
-    with pytest.raises(UserError, match="tiles of time"):
+    with pytest.raises(UserError, match="temporal tiles"):
         PerceptionProtocol(temporal_tile_size=5).head(8)
     with pytest.raises(UserError, match="box_loss"):
         WaymoProtocol(box_loss="l1")  # type: ignore[arg-type]
