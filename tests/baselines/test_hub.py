@@ -14,7 +14,7 @@ from layouts import the_run
 import rvm_bench
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json
-from rvm_bench.nn.positions import sinusoid_table
+from rvm_bench.nn.sinusoids import sinusoid_table
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `hub`")
 
@@ -174,7 +174,7 @@ def test_videomae_at_its_own_size_is_transformers_own(tmp_path):
 def test_videomae_resizes_each_slot_of_its_table_as_the_authors_do(tmp_path):
     folder = saved(made("VideoMAE", use_mean_pooling=False), tmp_path / "mae")
     wide = transformers.VideoMAEModel.from_pretrained(folder, image_size=(96, 160)).eval()
-    slots = sinusoid_table(128, 32).view(8, 4, 4, 32).permute(0, 3, 1, 2)
+    slots = torch.from_numpy(sinusoid_table(128, 32)).view(8, 4, 4, 32).permute(0, 3, 1, 2)
     slots = torch.nn.functional.interpolate(slots, scale_factor=(6 / 4, 10 / 4), mode="bicubic", align_corners=False)
     wide.embeddings.position_embeddings = slots.permute(0, 2, 3, 1).reshape(1, -1, 32)
     clip = pixels(video(16, 96, 160))[None]
