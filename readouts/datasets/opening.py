@@ -41,18 +41,19 @@ def open_all(
 
 
 def refuse_missing(
-    problems: Sequence[str], *, usable: int, allow_missing: bool, task: str, root: Path, unit: str
+    problems: Sequence[str], *, listed: int, usable: int, allow_missing: bool, task: str, root: Path, unit: str
 ) -> None:
     """Raises UserError, with the first problem and how many there are, unless the usable part may be used alone.
 
     Args:
         problems: one line for each scan, segment or video that is missing or damaged.
-        usable: number of the others.
+        listed: number of all that the copy lists.
+        usable: number of those that are scored without the others.
         task: name of the task, for `rvm-bench data check`.
         unit: what is counted, such as "scan".
     """
     if not problems or (allow_missing and usable):
         return
-    more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+    more = f" (and {len(problems) - 1:,} more of {listed:,})" if len(problems) > 1 else ""
     remedy = f"--allow-missing leaves the {unit} out, the score is then partial" if usable else f"no {unit} can be used"
     raise UserError(f"{problems[0]}{more}; `rvm-bench data check {task} --data {root}` lists everything; {remedy}")

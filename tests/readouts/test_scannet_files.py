@@ -130,7 +130,7 @@ def test_a_sens_file_cut_in_half_is_a_missing_scan(root):
 def test_nothing_whole_is_an_error_even_if_missing_is_allowed(root):
     for scan in ("scene9000_00", "scene9001_00"):
         (root / "scans" / scan).rename(root / "scans" / f"away_{scan}")
-    with pytest.raises(UserError, match=r"\(and 1 more\).*no scan can be used"):
+    with pytest.raises(UserError, match=r"\(and 1 more of 2\).*no scan can be used"):
         open_split(root, "train", allow_missing=True)
 
 

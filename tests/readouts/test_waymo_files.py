@@ -30,7 +30,8 @@ def root(tmp_path):
 def test_a_file_without_its_partner_is_a_missing_segment(root):
     (root / "training/camera_box/1_0_000_20_000.parquet").unlink()
     (root / "training/camera_image/2_0_000_20_000.parquet").unlink()
-    with pytest.raises(UserError, match=r"camera_box/1_0.*is missing, .*camera_image/1_0.* \(and 1 more\).*data check"):
+    message = r"camera_box/1_0.*is missing, .*camera_image/1_0.* \(and 1 more of 2\).*data check"
+    with pytest.raises(UserError, match=message):
         open_waymo(root, "training")
     with pytest.raises(UserError, match="no segment can be used"):
         open_waymo(root, "training", allow_missing=True)

@@ -88,6 +88,7 @@ def open_split(root: Path, split: str, *, allow_missing: bool = False) -> ScanSp
     scans, problems = open_all(names, open_one, doing=f"reading {split} scans", unit="scan")
     refuse_missing(
         list(problems.values()),
+        listed=len(names),
         usable=len(scans),
         allow_missing=allow_missing,
         task="scannet",

@@ -83,6 +83,7 @@ def open_waymo(root: Path, split: str, *, allow_missing: bool = False) -> WaymoS
     videos, problems = _open_segments(segments, doing=f"reading {split} segments")
     refuse_missing(
         list(problems.values()),
+        listed=len(segments),
         usable=len(videos),
         allow_missing=allow_missing,
         task="waymo",
