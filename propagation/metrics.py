@@ -124,8 +124,8 @@ def pck(
 ) -> np.ndarray:
     """Percentage of correct keypoints over videos at each of `thresholds`, float64 [A], an unweighted mean over joints.
 
-    If a joint is visible in no prediction, its percentage and the mean are NaN, as in the official code, which divides 0
-    by 0. The arguments are lists with one element per video; see `pose_hits` for their shapes and for what counts.
+    If a joint is visible in no prediction, its percentage and the mean are NaN, as in the official code, which divides
+    0 by 0. The arguments are lists with one element per video; see `pose_hits` for their shapes and for what counts.
     Source: the released RVM evaluation, after `eval_pck.py` of Liusifei/UVC.
     """
     videos = [pose_hits(*video, thresholds) for video in zip(gt, pred, visible, strict=True)]

@@ -1,8 +1,8 @@
 """Poses at native resolution to soft label maps on the feature grid and back, exactly as in the released evaluation.
 
 Source: google-deepmind/representations4d, `colabs/rvm_evaluation_demo.ipynb`, after ajabri/videowalk and Liusifei/UVC.
-Coordinates are (x, y) in pixels of the native image, with the centre of its top left pixel at (0, 0). They are scaled to
-cells and back without the half-pixel shift of a resize.
+Coordinates are (x, y) in pixels of the native image, with the centre of its top left pixel at (0, 0). They are scaled
+to cells and back without the half-pixel shift of a resize.
 """
 
 import numpy as np

@@ -20,11 +20,7 @@ OFFICIAL_FRAMES = {
 
 
 def read_davis(root: Path) -> VerifiedSplit:
-    """The validation split of the copy under `root`.
-
-    Raises:
-        UserError: the split file is missing, empty, or has a name twice.
-    """
+    """The validation split of the copy under `root`; UserError where its list is missing, empty or repeats a name."""
     names = read_names(root / SPLIT)
     videos, problems = verify_masked_videos(
         root, names, frames=FRAMES, masks=MASKS, least_frames=3, consecutive=True, check=_problems

@@ -24,11 +24,7 @@ OFFICIAL_NAME = re.compile(r"videos\d+")
 
 
 def read_vip(root: Path) -> VerifiedSplit:
-    """The validation split of the copy under `root`.
-
-    Raises:
-        UserError: the split file is missing, empty, or has a name twice.
-    """
+    """The validation split of the copy under `root`; UserError where its list is missing, empty or repeats a name."""
     names = read_names(root / SPLIT)
     videos, problems = verify_masked_videos(
         root, names, frames=FRAMES, masks=MASKS, least_frames=1, consecutive=False, check=_problems
