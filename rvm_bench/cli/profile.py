@@ -41,7 +41,7 @@ def profile(
 ) -> None:
     """Measure time, memory and FLOPs against the number of frames, each point in a process of its own.
 
-    With --out, what is finished is kept: interrupted, the same command goes on where it stopped.
+    With --out, finished points are kept: interrupted, the same command resumes.
     """
     from rvm_bench.figures.canvas import check_figure
 
@@ -112,7 +112,7 @@ def _counts(text: str) -> list[int]:
 
 
 def _takes(name: str) -> bool:
-    """Whether a model is told about weights."""
+    """Whether `--weights` applies to a model."""
     model = find_model(name)
     return not isinstance(model, Model) or model.takes_weights
 

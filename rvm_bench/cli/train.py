@@ -40,7 +40,7 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
-    """Pre-train an RVM. Interrupted, the same command goes on where it stopped; `torchrun` makes it use many GPUs."""
+    """Pre-train an RVM. Interrupted, the same command resumes; under `torchrun` it uses many GPUs."""
     from rvm_bench.api.overrides import override as overridden
     from rvm_bench.errors import UserError
     from rvm_bench.rvm.train.recipes import RECIPES, find_recipe

@@ -74,7 +74,8 @@ def examine(
 
 
 def _guarded(name: str, check: Check, subject: Subject, reported: dict[str, str]) -> Verdict | None:
-    """The check's verdict; where the model raises, that it did. `told`: check by exception, so each is told once."""
+    """The verdict of a check, also where the model raises. `reported`: each exception so far and the check that met it
+    first, so that it is reported once."""
     try:
         return check(subject)
     except Exception as error:  # Whatever a plug-in raises is a finding, and must not hide the findings after it.

@@ -1,4 +1,4 @@
-"""The encoder on the table: run on stimuli of its own size, strictly, with what it returned remembered and timed."""
+"""The encoder under examination: it is run on stimuli, its output is verified, and the passes are timed."""
 
 import copy
 import dataclasses

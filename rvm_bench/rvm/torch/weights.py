@@ -77,7 +77,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") ->
     """The model with these weights, float32 on the CPU, in evaluation mode. It shares no memory with the arrays.
 
     Raises:
-        UserError: the arrays are not a sound checkpoint (`checkpoint.check`).
+        UserError: the arrays are not a valid checkpoint (`checkpoint.check`).
     """
     config = checkpoint.check(arrays, source)
     with torch.device("meta"):

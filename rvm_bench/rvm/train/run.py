@@ -179,9 +179,14 @@ class _Training:
                 if stops or step % options.checkpoint_every == 0 or step == recipe.steps:
                     self._save(step)
                 if stops and step < recipe.steps:
-                    logger.info(f"stopped after {step:,} steps, which are kept; the same command goes on")
+                    self._info(f"stopped after {step:,} steps, which are kept; the same command goes on")
                     break
         return step
+
+    def _info(self, line: str) -> None:
+        """Only rank 0 logs what concerns all processes."""
+        if self.trainer.leads:
+            logger.info(line)
 
     def _next_batch(self, step: int) -> TrainingBatch:
         try:
@@ -248,12 +253,12 @@ class _Training:
     def _announce(self, first: int) -> None:
         recipe, trainer = self.recipe, self.trainer
         count = parameters(recipe)
-        logger.info(
+        self._info(
             f"{recipe.name}: {count / 1e6:.1f} M parameters, {recipe.steps:,} steps of {recipe.batch} clips, "
             f"{total_flops(recipe):.3g} FLOPs by formula, on {trainer.devices} x {trainer.device_label}"
         )
         if first:
-            logger.info(f"{self.folder.path}: {'all' if first == recipe.steps else f'{first:,}'} steps are done")
+            self._info(f"{self.folder.path}: {'all' if first == recipe.steps else f'{first:,}'} steps are done")
         if trainer.leads:
             self.folder.require_disk_space(12 * count, copies=self.options.keep + 1)
             self.folder.add_timing({"started": now(), "step": first, "code": code_version(), **_facts(trainer)})
@@ -301,7 +306,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _silent(_: str) -> None:
-    """Only the leading process speaks."""
