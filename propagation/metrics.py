@@ -1,7 +1,7 @@
-"""What the propagation tasks count: J and F (DAVIS), correct keypoints (JHMDB), confusion and IoU (VIP). Plain NumPy.
+"""Metrics of the propagation tasks in NumPy: J and F (DAVIS), PCK (JHMDB), confusion matrix and mIoU (VIP).
 
-J and F follow davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016), with the
-same digits; F is cheaper because it looks only at the box around the two masks.
+J and F equal davisvideochallenge/davis2017-evaluation, `davis2017/metrics.py` (Perazzi et al., CVPR 2016), to the last
+digits; F is faster because it is computed in the bounding box of the two masks.
 """
 
 import math
@@ -27,8 +27,8 @@ def region_similarity(gt: np.ndarray, pred: np.ndarray) -> np.ndarray:
 def boundary_f_measure(gt: np.ndarray, pred: np.ndarray, *, tolerance: float = 0.008) -> np.ndarray:
     """F, float64 [T] in [0, 1]: harmonic mean of boundary precision and recall of each frame.
 
-    A boundary pixel is matched if the other boundary comes within a disc of radius ceil(tolerance * diagonal) pixels.
-    A frame with neither boundary scores 1, with just one of them 0. A mask that fills the image has no boundary.
+    A boundary pixel is matched if the other boundary is within ceil(tolerance * image diagonal) pixels, Euclidean.
+    A frame with neither boundary scores 1, with only one of them 0. A mask that fills the image has no boundary.
 
     gt, pred: masks of one object, [T, H, W], bool or convertible. Raises ValueError if their shapes differ.
     """
@@ -40,11 +40,11 @@ def boundary_f_measure(gt: np.ndarray, pred: np.ndarray, *, tolerance: float = 0
 
 
 def confusion(gt: np.ndarray, pred: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels by true class (row) and predicted class (column), int64 [classes, classes].
+    """Confusion matrix: pixels by true class (row) and predicted class (column), int64 [classes, classes].
 
-    gt, pred: class ids, integer, of one shape. Only pixels with 0 <= gt < classes count, so that 255 is ignored. Raises
-    ValueError if the shapes differ or a pixel that counts is predicted as something that is no class. Matrices of many
-    frames or videos are simply added. Source: HCPLab-SYSU/ATEN, `evaluate/test_parsing.py`.
+    gt, pred: class ids, integer, of one shape. Only pixels with 0 <= gt < classes count, so 255 is ignored. Matrices of
+    several frames or videos add up. Raises ValueError if the shapes differ or the prediction of a pixel that counts is
+    not a class. Source: HCPLab-SYSU/ATEN, `evaluate/test_parsing.py`.
     """
     gt, pred = np.asarray(gt), np.asarray(pred)
     if gt.shape != pred.shape:
@@ -58,10 +58,10 @@ def confusion(gt: np.ndarray, pred: np.ndarray, classes: int) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean intersection over union in [0, 1], and that of every class, float64 [classes].
+    """Mean intersection over union in [0, 1], and the IoU of every class, float64 [classes].
 
-    A class that is neither in the truth nor predicted is NaN and not in the mean; the mean of none is NaN.
-    `confusion`: pixels by true and predicted class, as `confusion` counts them.
+    A class that is neither in the truth nor predicted is NaN and not in the mean; the mean over no class is NaN.
+    `confusion`: a matrix as `confusion` returns it.
     """
     hits = np.diagonal(confusion)
     union = confusion.sum(0) + confusion.sum(1) - hits
@@ -78,7 +78,7 @@ def _as_masks(gt: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _areas(masks: np.ndarray) -> np.ndarray:
-    """Pixels [T] of each mask. Frame by frame, because NumPy counts along axes several times more slowly."""
+    """Pixels [T] of each mask. Frame by frame: NumPy counts along axes several times more slowly."""
     return np.array([np.count_nonzero(mask) for mask in masks], dtype=np.int64)
 
 
@@ -98,8 +98,7 @@ def _f_measure(gt: np.ndarray, pred: np.ndarray, disc: np.ndarray) -> float:
 def _box_around(mask: np.ndarray) -> tuple[slice, slice]:
     """The mask's bounding box with a margin of one pixel, within the image; the whole image if the mask is empty.
 
-    The margin holds every boundary pixel, and matching looks only at boundary pixels, so nothing outside the box
-    counts.
+    All boundary pixels are in it, so F is the same as in the whole image.
     """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -108,9 +107,9 @@ def _box_around(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
-    """uint8 map of the pixels that differ from their east, south or south-east neighbour, where there is one.
+    """uint8 map of the pixels that differ from their east, south or south-east neighbour.
 
-    On the last row only the east one is looked at, on the last column only the south one, in the last corner none.
+    The last row is compared only with the east, the last column only with the south, the last corner with nothing.
     """
     east, south = mask[:, :-1] ^ mask[:, 1:], mask[:-1] ^ mask[1:]
     boundary = np.zeros(mask.shape, dtype=bool)
@@ -125,9 +124,9 @@ def pck(
 ) -> np.ndarray:
     """Percentage of correct keypoints over videos at each of `thresholds`, float64 [A], an unweighted mean over joints.
 
-    A joint that is visible in no prediction has no percentage, and the mean is then NaN; the official code divides 0 by
-    0 there and gives the same. What is counted, and for the arguments of one video, see `pose_hits`; the arguments here
-    are lists of them. Source: the released RVM evaluation, after `eval_pck.py` of Liusifei/UVC.
+    If a joint is visible in no prediction, its percentage and the mean are NaN, as in the official code, which divides
+    0 by 0. The arguments are lists with one element per video; see `pose_hits` for their shapes and for what counts.
+    Source: the released RVM evaluation, after `eval_pck.py` of Liusifei/UVC.
     """
     videos = [pose_hits(*video, thresholds) for video in zip(gt, pred, visible, strict=True)]
     hits, counted = (np.sum(counts, axis=0) for counts in zip(*videos, strict=True))
@@ -140,9 +139,9 @@ def pose_hits(
     """How often each joint was right at each threshold, int64 [A, J], and how often it counted, int64 [J].
 
     A prediction is right if its distance from the truth is at most threshold * `box_share` * the diagonal of the box
-    around the true joints. Only joints whose prediction is visible in a frame count there, and only those make the box,
-    so a lost joint is no miss. Frame 0 does not count. Where the box is a point, every prediction is wrong. Whether the
-    truth is visible, or in the image, does not matter. Counts of several videos are simply added.
+    around the true joints. In a frame only joints with a visible prediction count, and only their true positions make
+    the box: a joint that was lost is not a miss. Frame 0 does not count. Where the box is a point, every prediction is
+    wrong. Whether a true joint is occluded or outside the image does not matter. Counts of several videos add up.
 
     gt, pred: joints (x, y) in pixels, [T, J, 2]. visible: of the predictions, [T, J]. Raises ValueError if the shapes
     do not fit.
@@ -166,7 +165,7 @@ def pose_hits(
 def joint_pck(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Percentage of correct keypoints of every joint, float64 [A, J]; NaN for a joint that never counted.
 
-    hits, counted: as `pose_hits` gives them, summed over videos.
+    hits, counted: from `pose_hits`, summed over videos.
     """
     return np.where(counted > 0, 100.0 * hits / np.maximum(counted, 1), np.nan)
 

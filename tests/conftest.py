@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from layouts import write_davis
+from layouts import DAVIS_COPY, write_davis
 
 from rvm_bench.cli import main
 
@@ -31,8 +31,8 @@ def golden():
 
 @pytest.fixture
 def davis_copy(tmp_path):
-    """A tiny data set in the DAVIS layout: squares that move over noise, one pixel a frame."""
-    return write_davis(tmp_path / "DAVIS", {"alpha": 5, "beta": 4, "gamma": 4})
+    """A tiny data set in the DAVIS layout."""
+    return write_davis(tmp_path / "DAVIS", DAVIS_COPY)
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
-"""Tiny data sets in the official layouts, and where a run is."""
+"""A tiny data set in the layout of DAVIS-2017, and the folder of a run."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+DAVIS_COPY = {"alpha": 5, "beta": 4, "gamma": 4}
+"""Frames of each sequence of the copy that most tests read."""
+
 
 def write_davis(root: Path, sequences: dict[str, int], size_hw: tuple[int, int] = (60, 110)) -> Path:
+    """Squares that move over noise, three pixels a frame: one in every other sequence, two in the others."""
     height, width = size_hw
     rng = np.random.default_rng(0)
     (root / "ImageSets/2017").mkdir(parents=True)
@@ -29,6 +33,6 @@ def write_davis(root: Path, sequences: dict[str, int], size_hw: tuple[int, int] 
 
 
 def the_run(folder: Path) -> Path:
-    """The one run below a folder of runs."""
+    """The only run below a folder of runs."""
     (found,) = folder.glob("*/*/run.json")
     return found.parent

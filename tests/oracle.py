@@ -1,6 +1,6 @@
-"""A backbone that has seen the answers: its features encode the truth of a propagation task's videos.
+"""An oracle encoder: its features encode the truth of a propagation task's videos.
 
-For tests alone: its score shows how much the task's grid of cells leaves to any encoder of this patch size.
+For tests only. Its score shows what is possible on the task's grid for any encoder of this patch size.
 
     load_encoder("tests/oracle.py:Oracle", task="jhmdb", data="path/to/jhmdb")
 """
@@ -13,7 +13,7 @@ import torch
 
 from propagation.datasets.sequences import MaskedVideo
 from propagation.labels import mask_to_heat, pose_to_heat
-from propagation.tasks.protocol import resized
+from propagation.tasks.base import resized
 from rvm_bench import Encoder, EncoderCard
 from rvm_bench.api.card import Provenance
 from rvm_bench.api.registry import find_task
@@ -25,16 +25,16 @@ PATCH = 16
 STAMP = 4
 """Cells along a side of the stamp that `pose_to_heat` draws around a joint."""
 TAGS, TAG_SIZE = 8, 0.02
-"""Channels and size of a noise that tells apart cells of one truth: without it nearly all cells tie with one another,
-which the propagation resolves exactly but slowly."""
+"""Channels and size of a noise that separates cells with the same labels. Without it nearly all cells tie, which
+propagation resolves exactly but slowly."""
 
 
 class Oracle(Encoder):
-    """Looks every frame up by its pixels, as the task's reader resizes them, and returns a code of its labels.
+    """Looks a frame up by its pixels, as resized by the task, and returns a code of its labels.
 
-    Two cells have nearly parallel features if they have the same labels, so that nearest neighbours find the right
-    ones where frame 0 has them. The labels are those that the task itself would give the frame, were it frame 0: for
-    masks the share of each id at the middle of the cell, for poses the cell's place in the stamp of each joint.
+    Two cells with the same labels have nearly parallel features, so nearest neighbours find the right labels where
+    frame 0 has them. The labels are those that the task would give the frame as frame 0: for masks the share of each
+    id at the centre of the cell, for poses the cell's place in the stamp of each joint.
     """
 
     card = EncoderCard(name="oracle", family="oracle", patch=PATCH, width=15 * STAMP**2 + 1 + TAGS, causal=True)
@@ -58,7 +58,7 @@ class Oracle(Encoder):
         for t in range(video.shape[0]):
             (frame,) = video[t : t + 1]
             if (key := _key(frame)) not in self.codes:
-                raise UserError(f"frame {t} is in none of the videos whose truth the oracle was given")
+                raise UserError(f"frame {t} is in none of the videos whose truth the oracle has")
             code_hwC = self.codes[key]
             features = np.zeros((1, *code_hwC.shape[:2], self.card.width), np.float32)
             features[0, ..., : code_hwC.shape[-1]] = code_hwC
@@ -68,7 +68,7 @@ class Oracle(Encoder):
 
 
 def _code_of_mask(mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[int, int]) -> np.ndarray:
-    """float32 [h, w, largest id + 1]: the share of each id at the middle of a cell."""
+    """float32 [h, w, largest id + 1]: the share of each id at the centre of a cell."""
     heat_hwK, ids = mask_to_heat(mask, grid_hw, input_hw)
     code_hwC = np.zeros((*grid_hw, ids.max() + 1), np.float32)
     code_hwC[..., ids] = heat_hwK
@@ -76,11 +76,11 @@ def _code_of_mask(mask: np.ndarray, grid_hw: tuple[int, int], input_hw: tuple[in
 
 
 def _code_of_pose(pose: np.ndarray, grid_hw: tuple[int, int], native_hw: tuple[int, int]) -> np.ndarray:
-    """float32 [h, w, 1 + J * 16]: what no joint claims, then for every joint a channel for each cell of its stamp.
+    """float32 [h, w, 1 + J * 16]: the background, then for every joint a channel for each cell of its stamp.
 
-    A cell has the label's value in the channel of its own place in the stamp: by direction alone, which is all that
-    is left of a feature after normalisation, the middle of a joint then differs from its surroundings. Surroundings
-    that frame 0 lacks, as another joint lay there, resemble the background more than that joint.
+    A cell has the label's value in the channel of its own place in the stamp, so that the centre of a joint and its
+    surroundings differ in direction, which is all that normalisation leaves of a feature. Surroundings that were hidden
+    by another joint in frame 0 are more similar to the background than to that joint.
     """
     heat_hwJ = pose_to_heat(pose, grid_hw, native_hw)
     rows, columns = np.indices(grid_hw)

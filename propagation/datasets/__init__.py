@@ -1,1 +1,1 @@
-"""Readers of the official layouts of DAVIS-2017, JHMDB and VIP."""
+"""Readers of DAVIS-2017, JHMDB and VIP in their official layouts. They decode every file before a run starts."""

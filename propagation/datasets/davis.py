@@ -6,10 +6,10 @@
 """
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
-from propagation.datasets.sequences import MaskedVideo, verify_videos
+from propagation.datasets.sequences import MaskedVideo, verify_masked_videos
+from propagation.datasets.split import VerifiedSplit, read_names
 
 SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
 OFFICIAL_FRAMES = {
@@ -19,22 +19,32 @@ OFFICIAL_FRAMES = {
 """Frames of each of the 30 sequences of the official validation split (1999 in all; db_info.yaml of davis-2017)."""
 
 
-def verify_davis(data: Path, names: Sequence[str]) -> tuple[list[MaskedVideo], dict[str, list[str]]]:
-    """Whole videos and problems; an official sequence must have its official length, and every video an object."""
-    videos, problems = verify_videos(data, names, frames=FRAMES, masks=MASKS, least_frames=3)
-    whole = []
-    for video in videos:
-        expected = OFFICIAL_FRAMES.get(video.name, len(video.frames))
-        if len(video.frames) != expected:
-            problems[video.name] = [f"{data / FRAMES / video.name} has {len(video.frames)} frames, expected {expected}"]
-        elif video.largest_id == 0:
-            problems[video.name] = [f"{data / MASKS / video.name} holds no object in any mask"]
-        else:
-            whole.append(video)
-    return whole, problems
+def read_davis(root: Path) -> VerifiedSplit:
+    """The validation split of the copy under `root`; UserError where its list is missing, empty or repeats a name."""
+    names = read_names(root / SPLIT)
+    videos, problems = verify_masked_videos(
+        root, names, frames=FRAMES, masks=MASKS, least_frames=3, consecutive=True, check=_problems
+    )
+    return VerifiedSplit(
+        root=root,
+        lists=[root / SPLIT],
+        listed=names,
+        videos=videos,
+        problems=problems,
+        official=len(OFFICIAL_FRAMES),
+        in_official=sum(video.name in OFFICIAL_FRAMES for video in videos),
+        remarks=[
+            *(f"{name}: not in {SPLIT}" for name in OFFICIAL_FRAMES if name not in names),
+            *(f"{name}: not in the official split" for name in names if name not in OFFICIAL_FRAMES),
+        ],
+    )
 
 
-def unofficial(names: Sequence[str]) -> list[str]:
-    """One line for every difference between a split file's names and the official validation split."""
-    lines = [f"{name}: not in {SPLIT}" for name in OFFICIAL_FRAMES if name not in names]
-    return lines + [f"{name}: not in the official split" for name in names if name not in OFFICIAL_FRAMES]
+def _problems(video: MaskedVideo) -> list[str]:
+    """An official sequence must have its official length, and every sequence an object."""
+    expected = OFFICIAL_FRAMES.get(video.name, video.length)
+    if video.length != expected:
+        return [f"{video.frames[0].parent} has {video.length} frames, expected {expected}"]
+    if video.largest_id == 0:
+        return [f"{video.masks[0].parent} holds no object in any mask"]
+    return []

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from propagation.datasets.sequences import Copy, decode, holes, image_files
+from propagation.datasets.sequences import Problems, decode, image_files, missing_files
+from propagation.datasets.split import VerifiedSplit
 from rvm_bench.errors import UserError
 
 SPLITS, SUFFIX, FRAMES, POSES = "splits", "_test_split1.txt", "Rename_Images", "joint_positions"
@@ -30,12 +31,12 @@ OFFICIAL_ACTIONS = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PoseClip:
-    """A verified clip: every image can be read, all have one size, and every pose has its image.
+    """A verified clip: every image can be decoded, all have one size, and every pose has its image.
 
     Attributes:
         name: action/clip.
-        frames: files in time order; there may be more than poses, and the last are then encoded but not scored.
-        poses_file: where the poses come from.
+        frames: files in time order. Frames after the last pose are encoded but not scored.
+        poses_file: the poses on disk.
         poses: joints float32 [T, 15, 2] as (x, y) in pixels, the centre of the top left pixel at (0, 0).
         native_hw: height and width in pixels.
     """
@@ -50,80 +51,64 @@ class PoseClip:
     def length(self) -> int:
         return len(self.frames)
 
-
-def read_jhmdb(data: Path) -> Copy:
-    """A copy of JHMDB, every clip of its split verified."""
-    splits, names = read_splits(data)
-    clips, problems = verify_clips(data, names)
-    files = [*splits, *(file for clip in clips for file in (*clip.frames, clip.poses_file))]
-    return Copy(root=data, names=names, videos=clips, problems=problems, files=files)
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.frames, self.poses_file)
 
 
-def official_clips(clips: Sequence[PoseClip]) -> int:
-    """How many clips are of an official action."""
-    return sum(_action(clip.name) in OFFICIAL_ACTIONS for clip in clips)
-
-
-def unofficial(copy: Copy) -> list[str]:
-    """One line for every difference from what is known of the official split, and for images without a pose."""
-    actions = {_action(name) for name in copy.names}
-    lines = [
-        f"{clip.name}: {clip.length} images, {len(clip.poses)} poses; the last images are encoded but not scored"
-        for clip in copy.videos
-        if clip.length > len(clip.poses)
-    ]
-    lines += [f"{action}: not in {SPLITS}/*{SUFFIX}" for action in sorted(OFFICIAL_ACTIONS - actions)]
-    lines += [f"{action}: not an official action" for action in sorted(actions - OFFICIAL_ACTIONS)]
-    if len(copy.names) != OFFICIAL_CLIPS:
-        lines.append(f"{SPLITS} names {len(copy.names)} test clips, the official split has {OFFICIAL_CLIPS}")
-    return lines
-
-
-def read_splits(data: Path) -> tuple[list[Path], list[str]]:
-    """The split files, and the test clips that they name, as action/clip.
+def read_jhmdb(root: Path) -> VerifiedSplit:
+    """The test clips of split 1 of the copy under `root`.
 
     Raises:
-        UserError: there is no split file, one cannot be understood or names a clip twice, or no test clip is named.
+        UserError: there is no split file, one cannot be parsed or names a clip twice, or no test clip is named.
     """
-    files = image_files(data / SPLITS, SUFFIX)
-    if not files:
-        raise UserError(f"{data / SPLITS}/<action>{SUFFIX} is missing; expected the official layout: is --data right?")
-    names: list[str] = []
-    for file in files:
-        listed: set[str] = set()
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            if not line.strip():
-                continue
-            movie, use = [*line.rsplit(maxsplit=1), ""][:2]
-            if use not in ("0", "1", "2"):
-                raise UserError(f'{file} line {number} is "{line}", expected "<clip>.avi 1" (train) or 2 (test)')
-            clip = movie.strip().split(".")[0]
-            if clip in listed:
-                raise UserError(f"{file} names {clip} more than once")
-            listed.add(clip)
-            if use == "2":
-                names.append(f"{file.name.removesuffix(SUFFIX)}/{clip}")
+    lists = image_files(root / SPLITS, SUFFIX)
+    if not lists:
+        raise UserError(f"{root / SPLITS}/<action>{SUFFIX} is missing; expected the official layout: is --data right?")
+    names = [name for file in lists for name in _test_clips(file)]
     if not names:
-        raise UserError(f"{data / SPLITS} names no test clip (a line that ends in 2)")
-    return files, names
+        raise UserError(f"{root / SPLITS} names no test clip (a line that ends in 2)")
+    clips, problems = _verify_clips(root, names)
+    return VerifiedSplit(
+        root=root,
+        lists=lists,
+        listed=names,
+        videos=clips,
+        problems={**_actions_without_split(root), **problems},
+        official=OFFICIAL_CLIPS,
+        in_official=sum(_action(clip.name) in OFFICIAL_ACTIONS for clip in clips),
+        remarks=_remarks(names, clips),
+    )
 
 
-def verify_clips(data: Path, names: Sequence[str]) -> tuple[list[PoseClip], dict[str, list[str]]]:
-    """The clips that are whole, in the order of `names`, and for every other one all that is wrong with it.
+def _test_clips(file: Path) -> list[str]:
+    """The test clips that a split file names, as action/clip."""
+    names: list[str] = []
+    listed: set[str] = set()
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        movie, use = [*line.rsplit(maxsplit=1), ""][:2]
+        if use not in ("0", "1", "2"):
+            raise UserError(f'{file} line {number} is "{line}", expected "<clip>.avi 1" (train) or 2 (test)')
+        clip = movie.strip().split(".")[0]
+        if clip in listed:
+            raise UserError(f"{file} names {clip} more than once")
+        listed.add(clip)
+        if use == "2":
+            names.append(f"{file.name.removesuffix(SUFFIX)}/{clip}")
+    return names
 
-    An action that has a folder but no split file counts as broken too. Every file is read, so that nothing fails hours
-    later in the middle of a run.
-    """
+
+def _verify_clips(root: Path, names: Sequence[str]) -> tuple[list[PoseClip], Problems]:
+    """The usable clips in the order of `names`, and the problems of the others; every file is read."""
     clips: list[PoseClip] = []
-    problems: dict[str, list[str]] = {}
-    for action in sorted({folder.name for kind in (FRAMES, POSES) for folder in _folders(data / kind)}):
-        if not (split := data / SPLITS / f"{action}{SUFFIX}").is_file():
-            problems[action] = [f"{split} is missing (clips of that action are there)"]
+    problems: Problems = {}
     for name in tqdm(names, desc="reading data", unit="clip", leave=False, disable=None):
-        frames = image_files(data / FRAMES / name, ".png")
-        poses_file = data / POSES / name / "joint_positions.mat"
+        frames = image_files(root / FRAMES / name, ".png")
+        poses_file = root / POSES / name / "joint_positions.mat"
         poses, wrong = _read_poses(poses_file)
-        wrong += _numbering(data / FRAMES / name, frames, len(poses))
+        wrong += _numbering(root / FRAMES / name, frames, len(poses))
         if not wrong:
             native_hw, _, wrong = decode(frames)
         if wrong:
@@ -135,45 +120,72 @@ def verify_clips(data: Path, names: Sequence[str]) -> tuple[list[PoseClip], dict
     return clips, problems
 
 
+def _actions_without_split(root: Path) -> Problems:
+    """A problem for every action that has a folder of clips but no split file."""
+    actions = {folder.name for kind in (FRAMES, POSES) for folder in _folders(root / kind)}
+    splits = {action: root / SPLITS / f"{action}{SUFFIX}" for action in sorted(actions)}
+    return {
+        action: [f"{split} is missing (clips of that action are there)"]
+        for action, split in splits.items()
+        if not split.is_file()
+    }
+
+
+def _remarks(names: Sequence[str], clips: Sequence[PoseClip]) -> list[str]:
+    actions = {_action(name) for name in names}
+    lines = [
+        f"{clip.name}: {clip.length} images, {len(clip.poses)} poses; the last images are encoded but not scored"
+        for clip in clips
+        if clip.length > len(clip.poses)
+    ]
+    lines += [f"{action}: not in {SPLITS}/*{SUFFIX}" for action in sorted(OFFICIAL_ACTIONS - actions)]
+    lines += [f"{action}: not an official action" for action in sorted(actions - OFFICIAL_ACTIONS)]
+    if len(names) != OFFICIAL_CLIPS:
+        lines.append(f"{SPLITS} names {len(names)} test clips, the official split has {OFFICIAL_CLIPS}")
+    return lines
+
+
 def _numbering(folder: Path, frames: Sequence[Path], poses: int) -> list[str]:
-    """Holes in 00001.png, 00002.png, ... and images that end before the poses do: the released code fails there too."""
+    """Gaps in 00001.png, 00002.png, ..., or fewer images than poses, where the released code fails too."""
     if not frames:
         return [f"{folder} is missing or empty"]
     if odd := [file for file in frames if not (file.stem.isdecimal() and len(file.stem) == len(frames[0].stem))]:
         return [f"{odd[0]} is not named like 00001.png"]
     if int(frames[0].stem) == 0:
         return [f"{frames[0]} is one too many: images are numbered from 1"]
-    wrong = [f"{file} is missing" for file in holes(frames, 1)]
+    wrong = [f"{file} is missing" for file in missing_files(frames, 1)]
     if not wrong and len(frames) < poses:
         wrong = [f"{folder} ends at {frames[-1].name}, expected {poses} images: there are {poses} poses"]
     return wrong
 
 
 def _read_poses(file: Path) -> tuple[np.ndarray, list[str]]:
-    """Joints float32 [T, 15, 2] with pixels counted from 0, or none of them and what is wrong with the file."""
+    """Joints float32 [T, 15, 2] with pixels counted from 0; where the file is damaged T = 0, and why."""
     from scipy.io import loadmat
 
-    none = np.zeros((0, JOINTS, 2), dtype=np.float32)
+    no_poses = np.zeros((0, JOINTS, 2), dtype=np.float32)
     if not file.is_file():
-        return none, [f"{file} is missing"]
+        return no_poses, [f"{file} is missing"]
     try:
         positions = loadmat(file, variable_names=["pos_img"]).get("pos_img")
-    # A damaged file can raise nearly anything: the reader follows offsets and types that the file itself names.
+    # SciPy follows offsets and types given in the file, so a damaged one can raise nearly any exception.
     except Exception as error:
-        return none, [f"{file} cannot be read as a MATLAB file ({error or type(error).__name__}); get the file again"]
+        return no_poses, [
+            f"{file} cannot be read as a MATLAB file ({error or type(error).__name__}); get the file again"
+        ]
     if positions is None:
-        return none, [f"{file} holds no pos_img; is this the joint_positions.mat of JHMDB?"]
+        return no_poses, [f"{file} holds no pos_img; is this the joint_positions.mat of JHMDB?"]
     if positions.dtype.kind not in "fiu" or positions.ndim != 3 or positions.shape[:2] != (2, JOINTS):
-        return none, [f"{file}: pos_img is {positions.dtype} {positions.shape}, expected numbers (2, {JOINTS}, T)"]
+        return no_poses, [f"{file}: pos_img is {positions.dtype} {positions.shape}, expected numbers (2, {JOINTS}, T)"]
     if positions.shape[2] < 2:
-        return none, [f"{file} holds {positions.shape[2]} pose; at least 2 are needed"]
+        return no_poses, [f"{file} holds {positions.shape[2]} pose; at least 2 are needed"]
     if not np.isfinite(positions).all():
-        return none, [f"{file}: pos_img holds values that are not finite"]
+        return no_poses, [f"{file}: pos_img holds values that are not finite"]
     return (positions - 1.0).astype(np.float32).transpose(2, 1, 0), []
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Folders inside a folder; not hidden ones (".AppleDouble"), which copies of JHMDB are known to hold."""
+    """Folders inside a folder, without hidden ones: copies of JHMDB are known to hold ".AppleDouble"."""
     return [found for found in folder.glob("*") if found.is_dir() and not found.name.startswith(".")]
 
 

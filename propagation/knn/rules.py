@@ -1,36 +1,37 @@
-"""What decides who votes in label propagation, and with what weight: the protocol's numbers, and the five choices in
-which the code bases of the field differ."""
+"""The parameters of label propagation: four numbers, and five options in which published implementations differ."""
 
 import dataclasses
-import typing
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rvm_bench.api.overrides import check_choices
 from rvm_bench.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-    """The choices' defaults are the released RVM evaluation's; DINO's and videowalk's are named where they differ.
+    """Which context entries label a query, and with what weight.
+
+    The options' defaults are those of the released RVM evaluation. Where DINO or videowalk differ, it is said.
 
     Attributes:
-        topk: context cells that vote, 7 (DAVIS, JHMDB) or 10 (VIP). Where fewer are within reach, all vote.
-        radius: grid cells; a context cell is within reach if its distance is strictly below it. 20 in the protocol.
-        n_context: length of the queue, 20 in the protocol; 0 leaves frame 0 alone.
-        temperature: divides the affinities, 0.7 in the protocol.
-        distance: "euclidean", or "chebyshev", the larger of the two coordinate distances: then the cells within reach
-            are a box. DINO's box of 25 x 25 cells, 12 to each side, is radius 13.
-        exempt_first: whether frame 0 in slot 0 escapes the radius. In DINO it does not.
+        topk: nearest context entries that label a query, 7 (DAVIS, JHMDB) or 10 (VIP); all where fewer are in radius.
+        radius: in grid cells. A context cell is in radius if its distance is strictly below it. 20 in the protocol.
+        n_context: length of the queue, 20 in the protocol; with 0 the context is frame 0 alone.
+        temperature: divides the affinities before the softmax, 0.7 in the protocol.
+        distance: "euclidean", or "chebyshev", the larger of the two coordinate distances, so that the radius is a box.
+            DINO's box of 25 x 25 cells, 12 to each side, is radius 13.
+        exempt_first: whether frame 0 in slot 0 is exempt from the radius. In DINO it is not.
         fill: "first": the queue starts as copies of frame 0, and frame 0 enters it as every frame does. "empty": it
             starts empty and grows from frame 1 on; frame 0 is in slot 0 alone (DINO).
-        keep_ties: whether every entry equal to the topk-th largest votes too, so that more than `topk` may (DINO).
-        first_from: the labels of frame 0 that come out (and enter the queue, if frame 0 does) are "propagated" from
-            frame 0 itself like those of any frame, or "given" (DINO, videowalk).
+        keep_ties: whether all entries equal to the topk-th largest are selected too, so more than `topk` (DINO).
+        first_from: the soft labels of frame 0, returned and (with `fill` "first") queued, are "propagated" from frame
+            0 itself as for any frame, or "given": the labels of frame 0 unchanged (DINO, videowalk).
 
     Raises:
-        UserError: a value out of range, or a choice that is none.
+        UserError: a number out of range, or an option with an unknown value.
     """
 
     topk: int
@@ -44,21 +45,18 @@ class Rules:
     first_from: Literal["propagated", "given"] = "propagated"
 
     def __post_init__(self) -> None:
-        for name, fine, wanted in (
+        check_choices(self)
+        for name, valid, expected in (
             ("topk", self.topk >= 1, "at least 1"),
             ("radius", self.radius > 0, "above 0"),
             ("n_context", self.n_context >= 0, "at least 0"),
             ("temperature", self.temperature > 0, "above 0"),
         ):
-            if not fine:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be {wanted}")
-        for name, hint in typing.get_type_hints(type(self)).items():
-            if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
-                wanted = " or ".join(typing.get_args(hint))
-                raise UserError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
+            if not valid:
+                raise UserError(f"{name}={getattr(self, name)}: expected {expected}")
 
     def beyond_radius(self, dy: Tensor, dx: Tensor) -> Tensor:
-        """bool: True where the offset (dy, dx), whole cells, int64 and broadcast, is not within reach."""
+        """bool: True where the offset (dy, dx) in whole cells, int64 and broadcast, is not in radius."""
         if self.distance == "chebyshev":
             return torch.maximum(dy.abs(), dx.abs()) >= self.radius
         return (dy**2 + dx**2).to(torch.float64).sqrt() >= self.radius

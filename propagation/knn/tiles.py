@@ -1,9 +1,12 @@
-"""How the query grid is cut into tiles, so that each is compared only with what its radius reaches of a context frame.
+"""How the grid of queries is cut into tiles, each of which is compared only with its window of a context frame.
 
-The grid has a long axis, cut into strips, and a short axis, cut into bands; a tile is a strip crossed with a band.
-Context frames are stored with the long axis outermost, so the window of a strip over the whole short axis is one
-contiguous matrix and costs no copy. With more than one band, the band's part of every context frame is first copied
-to a contiguous buffer, once per band.
+The grid has a long axis, cut into strips, and a short axis, cut into bands; a tile is a strip crossed with a band. Its
+window is the rectangle of cells that the radius of its queries can reach. Context frames are stored with the long axis
+outermost, so the window of a strip over the whole short axis is one contiguous matrix and costs no copy. With more than
+one band, the band's part of every context frame is first copied to a contiguous buffer, once per band.
+
+Small tiles have small windows, hence fewer products; large tiles make each matrix product more efficient. `CostModel`
+finds the optimum.
 """
 
 import math
@@ -13,7 +16,7 @@ from itertools import pairwise, product
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Queries [start, stop) along one axis, and the cells [window_start, window_stop) that their radius can reach."""
+    """Queries [start, stop) along one axis, and their window: the cells [window_start, window_stop) in reach."""
 
     start: int
     stop: int
@@ -46,7 +49,7 @@ class TilePlan:
 
     @property
     def pairs(self) -> int:
-        """(query, context cell) products of one step for one context frame."""
+        """Inner products of one step with one context frame."""
         return math.prod(sum(s.n_queries * s.n_window for s in spans) for spans in (self.strips, self.bands))
 
     @property
@@ -63,7 +66,7 @@ class TilePlan:
 
     @property
     def largest_tile(self) -> int:
-        """The most (query, context cell) products of a tile with one context frame."""
+        """The most inner products of a tile with one context frame."""
         return math.prod(max(s.n_queries * s.n_window for s in spans) for spans in (self.strips, self.bands))
 
     @property
@@ -74,14 +77,14 @@ class TilePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """What a step costs beside its multiplications, in the unit "one (query, context cell) product".
+    """Time of a step, in units of one inner product of a query with a context cell.
 
-    A matrix product of m queries runs as if it had `row_overhead` more (each context cell is read and repacked once
-    per product, whatever m), and copying one context cell costs as much as `copy_cost` products. `budget_bytes`
-    bounds the affinities held at a time. The CPU figures were fitted once to float32 products on one AVX-512 core (30
-    rows reached about half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the optimum is
-    flat, within 5 % from half to twice the number of tiles. The GPU figures are estimates from kernel launch time and
-    memory bandwidth, not measured.
+    A matrix product of m queries takes as long as one of m + `row_overhead` at full efficiency (each context cell is
+    read and repacked once per product, whatever m), and copying one context cell costs as much as `copy_cost` products.
+    `budget_bytes` bounds the affinities held at a time. The CPU figures were fitted once to float32 products on one
+    AVX-512 core (30 rows reached about half, 96 three quarters, 300 95 % of the rate of 1650) and copies at 7 GB/s; the
+    optimum is flat, within 5 % from half to twice the number of tiles. The GPU figures are estimates from kernel launch
+    time and memory bandwidth, not measured.
     """
 
     row_overhead: int = 50
@@ -102,14 +105,14 @@ def reach_of(radius: float, longest: int) -> int:
 
 
 def make_plan(grid: tuple[int, int], reach: int, n_strips: int, n_bands: int) -> TilePlan:
-    """A (long, short) grid cut into so many strips and bands, as even as possible, never more than it has cells."""
+    """A (long, short) grid cut into this many strips and bands, as evenly as possible, at most one per cell."""
     return TilePlan(strips=_spans(grid[0], n_strips, reach), bands=_spans(grid[1], n_bands, reach))
 
 
 def choose_plan(grid: tuple[int, int], reach: int, n_context: int, model: CostModel) -> TilePlan:
-    """The plan of the lowest modelled cost whose tile affinities with `n_context` frames (float32) fit the budget.
+    """The plan of lowest modelled cost whose affinities of a tile with `n_context` frames (float32) fit the budget.
 
-    Where even single cells do not fit, the plan with the smallest tiles.
+    If no plan fits, the one with the smallest tiles.
     """
     long_cuts, short_cuts = ([_spans(length, parts, reach) for parts in _useful_cuts(length)] for length in grid)
     plans = [TilePlan(strips=strips, bands=bands) for strips, bands in product(long_cuts, short_cuts)]
@@ -120,7 +123,7 @@ def choose_plan(grid: tuple[int, int], reach: int, n_context: int, model: CostMo
 
 
 def _useful_cuts(length: int) -> list[int]:
-    """The smallest number of parts for each largest part size."""
+    """The numbers of parts worth trying: the smallest for each size of the largest part."""
     return sorted({math.ceil(length / size) for size in range(1, length + 1)})
 
 

@@ -1,1 +1,1 @@
-"""The label propagation tasks, one file each: DAVIS-2017 and its long-term stability, JHMDB, VIP."""
+"""The label propagation tasks, one file each: protocol, measure and score of DAVIS-2017, its stability, JHMDB, VIP."""

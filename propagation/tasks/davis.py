@@ -1,32 +1,36 @@
-"""DAVIS-2017 video object segmentation: protocol, measure and score.
+"""DAVIS-2017 video object segmentation: the masks of frame 0 are propagated through the video, scored by J&F.
 
-The masks of frame 0 are propagated through the video; J&F is the mean over all objects of all videos.
+J is the intersection over union of an object's mask, F the boundary measure; J&F is their mean over all objects of all
+videos.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from propagation.datasets.davis import OFFICIAL_FRAMES, SPLIT, unofficial, verify_davis
-from propagation.datasets.sequences import VOID, MaskedVideo, read_masked
+from propagation.datasets.davis import read_davis
+from propagation.datasets.sequences import VOID, MaskedVideo
+from propagation.datasets.split import VerifiedSplit
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
-from propagation.predictions import SavesMasks, mask_file, mask_overlay
-from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
+from propagation.predictions import mask_file, mask_overlay
+from propagation.tasks.base import PropagationTask, soft_labels
+from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, Task, constant
+from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels, write_labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DavisProtocol(PropagationProtocol):
-    """How the paper's DAVIS column is measured; `dino` is how DINO's is.
+    """The protocol of the paper's DAVIS column; `dino` is that of DINO.
 
-    Values that the protocol knows, where they are words:
+    Attributes whose values need an explanation:
         size_rule: "fixed": every video is input_height_px x input_width_px. "short-side": the short side is
             input_height_px, the long side keeps the aspect ratio, rounded down to a multiple of 64 px (at least 64);
             input_width_px is not used.
@@ -39,8 +43,8 @@ class DavisProtocol(PropagationProtocol):
     """
 
     id: str = "davis-2017-val/1"
-    input_height_px: int = constant(480, "paper Table 8")
-    input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept")
+    input_height_px: int = constant(480, "paper Table 8", low=1)
+    input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept", low=1)
     size_rule: Literal["fixed", "short-side"] = constant("fixed", "paper Table 8; DINO: short-side, 480x832 for 480p")
     label_init: Literal["bilinear", "nearest"] = constant("bilinear", f"{NOTEBOOK}: mask2heatmap; DINO: nearest")
     upsample: Literal["input", "patch"] = constant("input", f"{NOTEBOOK}: cv2.resize to 480x880; DINO: patch")
@@ -57,19 +61,19 @@ class DavisProtocol(PropagationProtocol):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.boundary_tolerance > 0:
-            raise UserError(f"boundary_tolerance is {self.boundary_tolerance}; it must be above 0")
+            raise UserError(f"boundary_tolerance={self.boundary_tolerance}: expected above 0")
 
     @classmethod
     def dino(cls) -> "DavisProtocol":
-        """DINO's DAVIS protocol, to stand beside the numbers of its family of papers.
+        """DINO's DAVIS protocol, for comparison with papers that follow it.
 
         Source: facebookresearch/dino, `eval_video_segmentation.py` with its defaults; J&F by davis2017-evaluation. The
-        box of 25 x 25 cells is a Chebyshev distance below 13. What is not imitated: features keep the pixel
-        normalisation of their encoder's card (the script's red standard deviation is 0.228, not 0.229), and frames are
-        decoded by Pillow, not OpenCV.
+        box of 25 x 25 cells is a Chebyshev distance below 13. Two differences from the script: pixels are normalised as
+        the encoder's card says (the script's red standard deviation is 0.228, not 0.229), and frames are decoded by
+        Pillow, not OpenCV.
 
         Cost: less than half of the official protocol's propagation (8 context frames for 21, 30 x 52 cells for 30 x 55
-        at patch 16); the encoder sees 5 % fewer pixels. No published number was reproduced with it yet.
+        at patch 16); the encoder sees 5 % fewer pixels. No published number has been reproduced with it yet.
         """
         return cls(
             id="davis-2017-val-dino/1",
@@ -97,11 +101,11 @@ class DavisProtocol(PropagationProtocol):
         return (long, short) if height > width else (short, long)
 
     def scored_size(self, native_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width in pixels at which J and F of a video of this native size are measured."""
+        """Height and width in pixels at which J and F are measured, for a video of this native size."""
         return native_hw if self.resolution == "native" else self.input_size(native_hw)
 
 
-class DavisTask(SavesMasks, Task[DavisProtocol]):
+class DavisTask(PropagationTask[DavisProtocol]):
     """DAVIS-2017 validation, J&F in percent."""
 
     name: ClassVar[str] = "davis"
@@ -123,20 +127,11 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
     def __init__(self, protocol: DavisProtocol | None = None) -> None:
         self.protocol = protocol or DavisProtocol()
 
-    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        copy = read_masked(data, SPLIT, verify_davis)
-        in_official = sum(video.name in OFFICIAL_FRAMES for video in copy.videos)
-        return copy.dataset(self, official=len(OFFICIAL_FRAMES), in_official=in_official, allow_missing=allow_missing)
-
-    def check(self, data: Path) -> list[str]:
-        copy = read_masked(data, SPLIT, verify_davis)
-        return [*copy.lines(), *unofficial(copy.names)]
+    def read(self, data: Path) -> VerifiedSplit:
+        return read_davis(data)
 
     def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
-        """J and F per object and frame, of the propagated masks and of the first mask held still.
-
-        Frames are read, encoded, propagated and scored one after the other: memory does not grow with the video.
-        """
+        """J and F per object and frame, of the propagated masks and of the first mask held still."""
         propagated_TOM, held_TOM = self.frame_scores(encoder, video, range(1, video.length - 1), tick)
         return {
             "frames": video.length,
@@ -150,28 +145,30 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
     def frame_scores(
         self, encoder: Encoder, video: MaskedVideo, scored: range, tick: Callable[[], object]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(J, F) of objects 1..n in each scored frame, float64 [frames, n, 2]: of propagation, and of the held mask."""
+        """(J, F) of objects 1..n in each scored frame, float64 [frames, n, 2]: propagated, and first mask held."""
         heat, label_ids = self._first_labels(encoder, video)
-        enlarged_hw, scored_hw = self._enlarged_size(encoder, video), self.protocol.scored_size(video.native_hw)
+        scored_hw = self.protocol.scored_size(video.native_hw)
+        mask_at = functools.partial(
+            heat_to_mask,
+            label_ids=label_ids,
+            input_hw=self._enlarged_size(encoder, video),
+            norm_mask=self.protocol.norm_mask,
+        )
         first_mask = read_mask(video.masks[0], scored_hw)
         propagated, held = [], []
         for t, soft in enumerate(soft_labels(encoder, video.frames, heat, self.protocol)):
             soft_hwK = soft.cpu().numpy()
-
-            def mask_at(size_hw: tuple[int, int], soft_hwK: np.ndarray = soft_hwK) -> np.ndarray:
-                return heat_to_mask(soft_hwK, label_ids, enlarged_hw, size_hw, norm_mask=self.protocol.norm_mask)
-
             if self.predictions is not None:
-                write_labels(mask_file(self.predictions, video, t), mask_at(video.native_hw))
+                write_labels(mask_file(self.predictions, video, t), mask_at(soft_hwK, native_hw=video.native_hw))
             if t in scored:
                 truth = read_mask(video.masks[t], scored_hw)
-                propagated.append(self._judge(truth, mask_at(scored_hw), video.largest_id))
-                held.append(self._judge(truth, first_mask, video.largest_id))
+                propagated.append(self._j_and_f(truth, mask_at(soft_hwK, native_hw=scored_hw), video.largest_id))
+                held.append(self._j_and_f(truth, first_mask, video.largest_id))
             tick()
         return np.stack(propagated), np.stack(held)
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """Percent, a plain mean over the objects of all videos; `first_mask` is what holding frame 0's mask scores."""
+        """In percent, a plain mean over all objects of all videos; `first_mask` scores frame 0's mask held still."""
         j, f = (100 * np.mean([o[key] for r in records for o in r["objects"]]) for key in "JF")
         hold_j, hold_f = (100 * np.mean([o[key] for r in records for o in r["first_mask"]]) for key in "JF")
         return {
@@ -182,11 +179,11 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
             "objects": sum(len(r["objects"]) for r in records),
         }
 
-    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        video = dataset.videos[0]
-        assert isinstance(video, MaskedVideo)
-        heat, _ = self._first_labels(encoder, video)
-        return dataset.frames * seconds_per_frame(encoder, video.frames, heat, self.protocol)
+    def first_heat(self, encoder: Encoder, video: MaskedVideo) -> np.ndarray:
+        return self._first_labels(encoder, video)[0]
+
+    def prediction_files(self, folder: Path, video: MaskedVideo) -> list[Path]:
+        return [mask_file(folder, video, t) for t in range(video.length)]
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import davis
@@ -195,10 +192,10 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
         write_with_progress(davis.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
-        return mask_overlay(folder, video, most, lambda t: self._frame_score(record, t))
+        return mask_overlay(folder, video, most, lambda t: self._frame_text(record, t))
 
-    def _frame_score(self, record: Record, t: int) -> str:
-        """J&F of frame `t` in words."""
+    def _frame_text(self, record: Record, t: int) -> str:
+        """J&F of frame `t`, as text."""
         objects = record["objects"]
         if not 0 < t <= len(objects[0]["J_frames"]):
             return "not scored"
@@ -220,8 +217,8 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
         h, w = encoder.grid(*input_hw)
         return h * encoder.card.patch, w * encoder.card.patch
 
-    def _judge(self, truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
-        """[n, 2]: J and F of one frame for objects 1..n. One that both lack counts as found, as in the evaluator."""
+    def _j_and_f(self, truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
+        """[n, 2]: J and F of one frame for objects 1..n; 1 where both masks lack the object, as in the evaluator."""
         ids = np.arange(1, objects + 1)[:, None, None]
         gt_OHW, pred_OHW = truth == ids, mask == ids
         f = boundary_f_measure(gt_OHW, pred_OHW, tolerance=self.protocol.boundary_tolerance)
@@ -229,7 +226,7 @@ class DavisTask(SavesMasks, Task[DavisProtocol]):
 
 
 def read_mask(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """Object ids at a size, with void counted as background as davis2017-evaluation does."""
+    """Object ids at a size, uint8 [H, W]; void counts as background, as in davis2017-evaluation."""
     mask = read_labels(file)
     mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
     return mask if mask.shape == size_hw else resize_mask(mask, size_hw)

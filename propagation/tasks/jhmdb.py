@@ -1,6 +1,6 @@
-"""JHMDB human pose propagation: protocol, measure and score.
+"""JHMDB human pose propagation: the joints of frame 0 are propagated through the clip, scored by PCK.
 
-The joints of frame 0 are propagated through the clip; PCK is the mean over the 15 joints of all clips.
+PCK is the share of joints near the truth over all frames of all clips, averaged over the 15 joints.
 """
 
 import dataclasses
@@ -10,28 +10,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from propagation.datasets.jhmdb import OFFICIAL_CLIPS, PoseClip, official_clips, read_jhmdb, unofficial
+from propagation.datasets.jhmdb import PoseClip, read_jhmdb
+from propagation.datasets.split import VerifiedSplit
 from propagation.labels import heat_to_pose, pose_to_heat
 from propagation.metrics import mean_pck, pose_hits
 from propagation.predictions import pose_file, pose_overlay, save_pose
-from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
+from propagation.tasks.base import PropagationTask, soft_labels
+from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, SavesPredictions, Task, constant
+from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JhmdbProtocol(PropagationProtocol):
-    """How the paper's JHMDB column is measured."""
+    """The protocol of the paper's JHMDB column."""
 
     id: str = "jhmdb-split1/1"
-    input_height_px: int = constant(320, "paper Table 8")
-    input_width_px: int = constant(320, "paper Table 8; the aspect ratio is not kept")
+    input_height_px: int = constant(320, "paper Table 8", low=1)
+    input_width_px: int = constant(320, "paper Table 8; the aspect ratio is not kept", low=1)
     label_map: Literal["gaussian-sigma-0.5"] = constant(
         "gaussian-sigma-0.5", f"{NOTEBOOK}: stamps of 4x4 cells, and a background channel"
     )
-    readout_cells: int = constant(5, f"{NOTEBOOK}: weighted mean of the 5 best cells (3 in videowalk)")
-    thresholds: tuple[float, ...] = constant((0.1, 0.2, 0.3, 0.4, 0.5), f"{NOTEBOOK}; the paper prints 0.1")
+    readout_cells: int = constant(5, f"{NOTEBOOK}: weighted mean of the 5 best cells (3 in videowalk)", low=1)
+    thresholds: tuple[float, ...] = constant((0.1, 0.2, 0.3, 0.4, 0.5), f"{NOTEBOOK}; the paper prints 0.1", low=0)
     box_share: float = constant(0.6, "UVC eval_pck.py: of the diagonal of the box around the true joints")
     frames_scored: Literal["1..T-1"] = constant("1..T-1", "UVC eval_pck.py: all but the frame whose joints are given")
     joints_scored: Literal["predicted"] = constant("predicted", "UVC eval_pck.py: a joint that was lost is no miss")
@@ -41,15 +43,13 @@ class JhmdbProtocol(PropagationProtocol):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if 0.1 not in self.thresholds or min(self.thresholds) < 0:
-            raise UserError(f"thresholds={self.thresholds}: expected shares of 0 or more, 0.1 (the score) among them")
-        if self.readout_cells < 1 or not self.box_share > 0:
-            raise UserError(
-                f"readout_cells={self.readout_cells}, box_share={self.box_share}: expected at least 1, and above 0"
-            )
+        if 0.1 not in self.thresholds:
+            raise UserError(f"thresholds={self.thresholds}: expected 0.1, the threshold of the score, among them")
+        if not self.box_share > 0:
+            raise UserError(f"box_share={self.box_share}: expected above 0")
 
 
-class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
+class JhmdbTask(PropagationTask[JhmdbProtocol]):
     """JHMDB test split 1, percentage of correct keypoints."""
 
     name: ClassVar[str] = "jhmdb"
@@ -68,25 +68,16 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
     def __init__(self, protocol: JhmdbProtocol | None = None) -> None:
         self.protocol = protocol or JhmdbProtocol()
 
-    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        copy = read_jhmdb(data)
-        return copy.dataset(
-            self, official=OFFICIAL_CLIPS, in_official=official_clips(copy.videos), allow_missing=allow_missing
-        )
-
-    def check(self, data: Path) -> list[str]:
-        copy = read_jhmdb(data)
-        return [*copy.lines(), *unofficial(copy)]
+    def read(self, data: Path) -> VerifiedSplit:
+        return read_jhmdb(data)
 
     def measure(self, encoder: Encoder, video: PoseClip, tick: Callable[[], object] = lambda: None) -> Record:
         """How often each joint was right and counted, of the propagated joints and of the first pose held still.
 
-        Frames are read, encoded, propagated and read out one after the other: memory does not grow with the clip. In
-        the held pose every joint is visible.
+        In the held pose every joint is visible.
         """
-        heat = pose_to_heat(video.poses[0], encoder.grid(*self.protocol.input_hw), video.native_hw)
         keypoints, visible = [], []
-        for soft in soft_labels(encoder, video.frames, heat, self.protocol):
+        for soft in soft_labels(encoder, video.frames, self.first_heat(encoder, video), self.protocol):
             xy, seen = heat_to_pose(soft[None].cpu(), video.native_hw, cells=self.protocol.readout_cells)
             keypoints.append(xy[0])
             visible.append(seen[0])
@@ -103,10 +94,10 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
         }
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """Percent; `first_pose` is what holding the pose of frame 0 scores, with all its joints counted.
+        """In percent; `first_pose` scores the pose of frame 0 held still, with all its joints counted.
 
-        The mean is over the joints that are visible in any prediction ("joints"): 15, but in a handful of clips it may
-        be fewer, where the official code fails with 0/0.
+        The mean is over the joints that are visible in any prediction ("joints"): 15 on the whole split, but possibly
+        fewer in a few clips, where the official code divides 0 by 0.
         """
         counted = _total([record["counted"] for record in records])
         values = mean_pck(_total([record["hits"] for record in records]), counted)
@@ -124,24 +115,21 @@ class JhmdbTask(SavesPredictions, Task[JhmdbProtocol]):
         }
 
     def scene(self, video: str) -> str:
-        """A clip's name without the number at its end, which counts the clips cut from one film."""
+        """A clip's name without its last number, which numbers the clips cut from one film."""
         film, _, number = video.rpartition("_")
         return film if number.isdecimal() else video
 
-    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        clip = dataset.videos[0]
-        assert isinstance(clip, PoseClip)
-        heat = pose_to_heat(clip.poses[0], encoder.grid(*self.protocol.input_hw), clip.native_hw)
-        return dataset.frames * seconds_per_frame(encoder, clip.frames, heat, self.protocol)
+    def first_heat(self, encoder: Encoder, video: PoseClip) -> np.ndarray:
+        return pose_to_heat(video.poses[0], encoder.grid(*self.protocol.input_hw), video.native_hw)
+
+    def prediction_files(self, folder: Path, video: PoseClip) -> list[Path]:
+        return [pose_file(folder, video.name)]
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import jhmdb
         from rvm_bench.demo.progress import write_with_progress
 
         write_with_progress(jhmdb.write, folder)
-
-    def lacks_predictions(self, video: PoseClip) -> bool:
-        return self.predictions is not None and not pose_file(self.predictions, video.name).exists()
 
     def overlay(self, folder: Path, video: PoseClip, record: Record, most: int) -> Overlay:
         return pose_overlay(folder, video.name, video.frames[: len(video.poses)], video.poses, most)

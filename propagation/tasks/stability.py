@@ -1,7 +1,7 @@
 """Long-term stability (paper Fig. 4): DAVIS J&F after 16, 32, 48, 64 and 80 frames, relative to 16.
 
-Sequences of more than 80 frames are propagated once, over their first 80 frames; the scores at every length come from
-the same masks, since propagation is causal. The paper does not say how the score at N frames is counted. Here:
+Sequences of more than 80 frames are propagated once, over their first 80 frames. Propagation is causal, so the masks at
+every length come from that one pass. The paper does not define the score at N frames; `StabilityProtocol.mode` does:
 
     prefix  the first N frames scored as a video of their own: frames 1..N-2, objects that appear in them (default: "as
             a function of frame count")
@@ -27,12 +27,12 @@ from rvm_bench.errors import UserError
 from rvm_bench.stats.bootstrap import bootstrap_interval
 
 LENGTHS = (16, 32, 48, 64, 80)
-"""Frames after which the curve is read (paper section 4.2.3)."""
+"""Numbers of frames at which the curve is evaluated (paper section 4.2.3)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StabilityProtocol(DavisProtocol):
-    """DAVIS's constants, and where the curve is read."""
+    """The DAVIS protocol, and which frames are scored at each length."""
 
     id: str = "davis-2017-stability/1"
     mode: Literal["prefix", "block", "frame"] = constant(
@@ -40,7 +40,7 @@ class StabilityProtocol(DavisProtocol):
     )
 
     def frames_at(self, length: int) -> range:
-        """The frames that are scored at a length."""
+        """The frames that are scored at a length; frame 0 never is."""
         step = LENGTHS[0]
         return {
             "prefix": range(1, length - 1),
@@ -68,7 +68,7 @@ class DavisStabilityTask(DavisTask):
         videos = tuple(video for video in dataset.videos if video.length > longest)
         if not videos:
             raise UserError(
-                f"{data} holds no sequence of more than {longest} frames; {self.name} needs such, or demo data"
+                f"{data} holds no sequence of more than {longest} frames; {self.name} needs one: give --data demo"
             )
         coverage = dataclasses.replace(
             dataset.coverage,
@@ -80,10 +80,11 @@ class DavisStabilityTask(DavisTask):
         return dataclasses.replace(dataset, videos=videos, coverage=coverage)
 
     def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
-        """J and F of every object in every frame from 1 on, and the largest id that any frame up to it shows."""
-        longest, start = LENGTHS[-1], _start(video)
-        largest = [int(read_mask(mask, video.native_hw).max()) for mask in start.masks]
-        propagated_TOM, held_TOM = self.frame_scores(encoder, start, range(1, longest), tick)
+        """J and F of every object in every frame from 1 on, and the largest id in the frames so far."""
+        longest, beginning = LENGTHS[-1], _first_frames(video)
+        largest = [int(read_mask(mask, video.native_hw).max()) for mask in beginning.masks]
+        propagated_TOM, held_TOM = self.frame_scores(encoder, beginning, range(1, longest), tick)
+        # The other frames are not propagated, but progress counts every frame of the video.
         for _ in range(video.length - longest):
             tick()
         return {
@@ -95,11 +96,11 @@ class DavisStabilityTask(DavisTask):
         }
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """J&F in percent at every length, and each in percent of the first; of the held first mask only the last."""
+        """J&F in percent at every length, and relative to the first length; of the held first mask only the last."""
         return self._score([self._table(record) for record in records])
 
     def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
-        """curve.csv: a row per length with J&F, what it is of the first one's, and 95 % intervals over videos."""
+        """curve.csv: per length J&F, J&F in percent of the first length's, and 95 % intervals over videos."""
         tables = [self._table(record) for record in records]
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
@@ -113,17 +114,17 @@ class DavisStabilityTask(DavisTask):
             rows.writerow(row)
         return {"curve.csv": text.getvalue()}
 
-    def lacks_predictions(self, video: MaskedVideo) -> bool:
-        return super().lacks_predictions(_start(video))
+    def prediction_files(self, folder: Path, video: MaskedVideo) -> list[Path]:
+        return super().prediction_files(folder, _first_frames(video))
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
-        return super().overlay(folder, _start(video), record, most)
+        return super().overlay(folder, _first_frames(video), record, most)
 
-    def _frame_score(self, record: Record, t: int) -> str:
+    def _frame_text(self, record: Record, t: int) -> str:
         if t == 0:
             return "not scored"
-        shown = record["largest_id"][t]
-        j, f = (100 * float(np.mean(record[key][t - 1][:shown])) for key in "JF")
+        objects = record["largest_id"][t]
+        j, f = (100 * float(np.mean(record[key][t - 1][:objects])) for key in "JF")
         return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
     def write_demo(self, folder: Path) -> None:
@@ -139,9 +140,9 @@ class DavisStabilityTask(DavisTask):
         table = np.full((both_TO2.shape[1], len(LENGTHS), 2), np.nan)
         for column, n in enumerate(LENGTHS):
             frames = self.protocol.frames_at(n)
-            shown = record["largest_id"][n - 1]
-            # Row t - 1 holds frame t: frame 0 is not scored.
-            table[:shown, column] = both_TO2[frames.start - 1 : frames.stop - 1, :shown].mean(axis=0)
+            objects = record["largest_id"][n - 1]
+            # Row t - 1 has frame t, as frame 0 is not scored.
+            table[:objects, column] = both_TO2[frames.start - 1 : frames.stop - 1, :objects].mean(axis=0)
         return table
 
     def _score(self, tables: Sequence[np.ndarray]) -> dict[str, float]:
@@ -154,10 +155,10 @@ class DavisStabilityTask(DavisTask):
 
 
 def _percent(value: float, first: float) -> float:
-    """What a score is of the first one; 0 where that is 0 and nothing is left to lose."""
+    """A score in percent of the first one; 0 where the first is 0."""
     return float(100 * value / first) if first else 0.0
 
 
-def _start(video: MaskedVideo) -> MaskedVideo:
-    """The part of a video that is propagated."""
+def _first_frames(video: MaskedVideo) -> MaskedVideo:
+    """The part of a video that is propagated: as many frames as the longest length."""
     return dataclasses.replace(video, frames=video.frames[: LENGTHS[-1]], masks=video.masks[: LENGTHS[-1]])

@@ -1,41 +1,38 @@
-"""VIP (Video Instance-level Parsing) semantic part propagation: protocol, reader, measure and score.
+"""VIP (Video Instance-level Parsing) semantic part propagation, scored by mIoU.
 
-    <root>/lists/val_videos.txt                           one video name per line
-    <root>/Images/<video>/<frame>.jpg                     RGB
-    <root>/Annotations/Category_ids/<video>/<frame>.png   label PNG: 0 background, 1..19 parts and garments, 255 ignored
-
-Only every 25th frame of a video is annotated, and only annotated frames are there: the numbers of the files have holes.
-The labels of frame 0 are propagated through them; mIoU comes from one matrix over all pixels of all videos.
+The class labels of frame 0 are propagated through the annotated frames; mIoU comes from one confusion matrix over all
+pixels of all videos.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from propagation.datasets.sequences import VOID, Copy, MaskedVideo, read_masked
-from propagation.datasets.vip import OFFICIAL_NAME, OFFICIAL_VIDEOS, SPLIT, unofficial, verify_vip
+from propagation.datasets.sequences import VOID, MaskedVideo
+from propagation.datasets.split import VerifiedSplit
+from propagation.datasets.vip import CLASSES, read_vip
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import confusion, mean_iou
-from propagation.predictions import SavesMasks, mask_file, mask_overlay
-from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol, seconds_per_frame, soft_labels
+from propagation.predictions import mask_file, mask_overlay
+from propagation.tasks.base import PropagationTask, soft_labels
+from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, DataSource, Metric, Overlay, Record, Task, constant
+from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
 from rvm_bench.media.images import read_labels, write_labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VipProtocol(PropagationProtocol):
-    """How the paper's VIP column is measured."""
+    """The protocol of the paper's VIP column."""
 
     id: str = "vip-val/1"
-    input_height_px: int = constant(448, "paper Table 8")
-    input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept")
-    topk: int = constant(10, "paper Table 8")
-    classes: Literal[20] = constant(20, "ATEN evaluate/test_parsing.py: 19 parts and garments, and the background")
+    input_height_px: int = constant(448, "paper Table 8", low=1)
+    input_width_px: int = constant(880, "paper Table 8; the aspect ratio is not kept", low=1)
+    topk: int = constant(10, "paper Table 8", low=1)
+    classes: Literal[20] = constant(CLASSES, "ATEN evaluate/test_parsing.py: 19 parts and garments, and the background")
     ignored: Literal[255] = constant(
         VOID, "ATEN evaluate/test_parsing.py: only pixels of a true id below 20 are counted"
     )
@@ -50,7 +47,7 @@ class VipProtocol(PropagationProtocol):
     )
 
 
-class VipTask(SavesMasks, Task[VipProtocol]):
+class VipTask(PropagationTask[VipProtocol]):
     """VIP validation, mean intersection over union in percent."""
 
     name: ClassVar[str] = "vip"
@@ -71,24 +68,11 @@ class VipTask(SavesMasks, Task[VipProtocol]):
     def __init__(self, protocol: VipProtocol | None = None) -> None:
         self.protocol = protocol or VipProtocol()
 
-    def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        copy = self._read(data)
-        in_official = sum(OFFICIAL_NAME.fullmatch(video.name) is not None for video in copy.videos)
-        return copy.dataset(self, official=OFFICIAL_VIDEOS, in_official=in_official, allow_missing=allow_missing)
-
-    def check(self, data: Path) -> list[str]:
-        copy = self._read(data)
-        return [*copy.lines(), *unofficial(copy.names)]
-
-    def _read(self, data: Path) -> Copy:
-        verify = functools.partial(verify_vip, classes=self.protocol.classes, ignored=self.protocol.ignored)
-        return read_masked(data, SPLIT, verify)
+    def read(self, data: Path) -> VerifiedSplit:
+        return read_vip(data)
 
     def measure(self, encoder: Encoder, video: MaskedVideo, tick: Callable[[], object] = lambda: None) -> Record:
-        """Pixels by true and predicted class, of the propagated masks and of the first mask held still.
-
-        Frames are read, encoded, propagated and scored one after the other: memory does not grow with the video.
-        """
+        """Confusion matrices over the video's pixels, of the propagated masks and of the first mask held still."""
         input_hw, classes = self.protocol.input_hw, self.protocol.classes
         heat, label_ids, held_mask = self._first_labels(video, encoder.grid(*input_hw))
         propagated, held = np.zeros((2, classes, classes), dtype=np.int64)
@@ -103,7 +87,7 @@ class VipTask(SavesMasks, Task[VipProtocol]):
         return {"frames": video.length, "confusion": propagated.tolist(), "first_mask": held.tolist()}
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """Percent, from the sum of the matrices of all videos; `first_mask` is what holding frame 0's mask scores.
+        """In percent, from the sum of the matrices of all videos; `first_mask` scores the mask of frame 0 held still.
 
         Classes that are neither in the truth nor predicted have no "IoU class N" and are not in the mean.
         """
@@ -112,11 +96,11 @@ class VipTask(SavesMasks, Task[VipProtocol]):
         by_class = {f"IoU class {i}": 100 * float(iou[i]) for i in np.flatnonzero(~np.isnan(iou))}
         return {"mIoU": 100 * miou, "first_mask mIoU": 100 * hold, **by_class, "videos": len(records)}
 
-    def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        video = dataset.videos[0]
-        assert isinstance(video, MaskedVideo)
-        heat, _, _ = self._first_labels(video, encoder.grid(*self.protocol.input_hw))
-        return dataset.frames * seconds_per_frame(encoder, video.frames, heat, self.protocol)
+    def first_heat(self, encoder: Encoder, video: MaskedVideo) -> np.ndarray:
+        return self._first_labels(video, encoder.grid(*self.protocol.input_hw))[0]
+
+    def prediction_files(self, folder: Path, video: MaskedVideo) -> list[Path]:
+        return [mask_file(folder, video, t) for t in range(video.length)]
 
     def write_demo(self, folder: Path) -> None:
         from rvm_bench.demo import vip
@@ -125,14 +109,14 @@ class VipTask(SavesMasks, Task[VipProtocol]):
         write_with_progress(vip.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
-        """Frames with the share of pixels whose class is right; a record holds no frame by itself."""
+        """Frames with the share of pixels whose class is right: a record has no score per frame."""
         return mask_overlay(folder, video, most)
 
     def _first_labels(self, video: MaskedVideo, grid_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Soft labels of frame 0 on the grid [h, w, K], their ids [K], and the mask to hold [H, W].
+        """Soft labels of frame 0 on the grid [h, w, K], their ids [K], and the mask to hold still [H, W].
 
-        Ignored pixels have no channel: their cells vote for nothing, and 255 cannot be predicted. The mask to hold must
-        say something there and says the lowest id, as an arg max over no votes does.
+        Ignored pixels have no channel, so their cells have no label and 255 is never predicted. In the mask to hold
+        they get the lowest id, which is also the arg max over channels that are all 0.
         """
         mask = read_labels(video.masks[0])
         heat, label_ids = mask_to_heat(mask, grid_hw, self.protocol.input_hw)
@@ -142,6 +126,6 @@ class VipTask(SavesMasks, Task[VipProtocol]):
 
 
 def _total(records: Sequence[Record], key: str) -> np.ndarray:
-    """Sum of the records' matrices. In plain Python: several times faster than making arrays of nested lists."""
+    """Sum of the records' matrices, in plain Python: several times faster than converting nested lists to arrays."""
     rows_of_all = zip(*(record[key] for record in records), strict=True)
     return np.array([[sum(cells) for cells in zip(*rows, strict=True)] for rows in rows_of_all])

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import xxhash
@@ -25,7 +24,7 @@ from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json, write_json
 from rvm_bench.formats.hashes import file_sha256
-from rvm_bench.runs.fingerprint import LIBRARIES, source_sha256
+from rvm_bench.runs.fingerprint import code_of, code_sha256, numerics
 from rvm_bench.runs.training_folder import TrainingFolder
 
 CHECKPOINT, READOUT, SUMMARY = "checkpoint.safetensors", "readout.safetensors", "fit.json"
@@ -120,9 +119,8 @@ def feature_identity(encoder: Encoder, source: Source) -> dict[str, Any]:
     return {
         "encoder": encoder.describe(),
         "preprocessing": source.preprocessing(),
-        "code_sha256": source_sha256([Encoder, type(encoder), type(source)]),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "device": encoder.device.type,
+        "code_sha256": code_sha256(code_of(encoder) | code_of(source) | {"readouts.fitting.features"}),
+        "numerics": numerics(encoder),
     }
 
 
@@ -144,7 +142,10 @@ def fit_identity(
         "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
         "functions": [name for _, name in functions],
         "selection": [selection.name, selection.higher_is_better],
-        "functions_sha256": source_sha256([type(readout), *(function for function, _ in functions)]),
+        "functions_sha256": code_sha256(
+            code_of(readout) | {"readouts.fitting.fit"} | {function.__module__ for function, _ in functions}
+        ),
+        "fit_numerics": numerics(encoder, fits=True),
         "features": "float32" if cache is None else cache.dtype,
     }
     return json.loads(json.dumps(identity))

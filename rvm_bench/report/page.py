@@ -66,8 +66,8 @@ def render(report: Report, limit: int = LIMIT) -> tuple[str, str]:
             f"the report takes {(limit - room) / 1e6:.1f} MB without pictures, more than {limit / 1e6:.0f} MB; "
             "name fewer models (--models) or tasks (--task)"
         )
-    quality, kept, lost = fitting(players, room - PER_PLAYER * len(players))
-    return _page(report, kept, quality, lost), lost
+    quality, fitting_players, lost = fitting(players, room - PER_PLAYER * len(players))
+    return _page(report, fitting_players, quality, lost), lost
 
 
 def write_report(report: Report, file: Path, limit: int = LIMIT) -> str:

@@ -1,5 +1,6 @@
 """Labels of a frame follow from the frames up to it, and long videos stay finite in memory that does not grow."""
 
+import functools
 import gc
 
 import numpy as np
@@ -9,8 +10,8 @@ from PIL import Image
 
 from propagation.knn.propagator import Propagator, normalize
 from propagation.labels import mask_to_heat
+from propagation.tasks.base import soft_labels
 from propagation.tasks.davis import DavisProtocol
-from propagation.tasks.protocol import soft_labels
 from rvm_bench.fetch.load import load_encoder
 
 HEIGHT_PX, WIDTH_PX = 32, 48
@@ -18,6 +19,7 @@ SMALL = {"input_height_px": HEIGHT_PX, "input_width_px": WIDTH_PX, "radius": 2}
 PROTOCOLS = {"paper": DavisProtocol(**SMALL), "short queue": DavisProtocol(**SMALL, n_context=2)}
 
 
+@functools.cache
 def encoder_of(name):
     return load_encoder(name, device="cpu", **({"weights": "random"} if name == "rvm-tiny" else {}))
 
@@ -54,16 +56,31 @@ def write_frames(folder, frames):
     return files
 
 
+@pytest.fixture(scope="module")
+def soft_labels_of(tmp_path_factory):
+    """By model and protocol: the soft labels [T, h, w, K] of a video whose frames from one on are random, or None."""
+
+    @functools.cache
+    def files(changed_from):
+        frames = EndlessVideo(10)[:]
+        if changed_from is not None:
+            frames[changed_from:] = np.random.default_rng(1).integers(0, 256, frames[changed_from:].shape)
+        return write_frames(tmp_path_factory.mktemp("video") / "frames", frames)
+
+    @functools.cache
+    def soft(model, protocol, changed_from):
+        encoder = encoder_of(model)
+        labels = soft_labels(encoder, files(changed_from), first_heat(encoder), PROTOCOLS[protocol])
+        return torch.stack(list(labels))
+
+    return soft
+
+
 @pytest.mark.parametrize("model", ["pixels", "rvm-tiny"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("changed_from", [1, 3, 6, 9])
-def test_labels_do_not_change_when_later_frames_do(tmp_path, model, protocol, changed_from):
-    encoder, frames = encoder_of(model), EndlessVideo(10)[:]
-    other = frames.copy()
-    other[changed_from:] = np.random.default_rng(1).integers(0, 256, other[changed_from:].shape)
-    videos = [write_frames(tmp_path / name, video) for name, video in (("seen", frames), ("changed", other))]
-    heat = first_heat(encoder)
-    soft, changed = (torch.stack(list(soft_labels(encoder, files, heat, PROTOCOLS[protocol]))) for files in videos)
+def test_labels_do_not_change_when_later_frames_do(soft_labels_of, model, protocol, changed_from):
+    soft, changed = (soft_labels_of(model, protocol, start) for start in (None, changed_from))
     torch.testing.assert_close(soft[:changed_from], changed[:changed_from], rtol=0, atol=1e-6)
     assert (soft[changed_from:] - changed[changed_from:]).abs().max() > 1e-3
 
@@ -87,7 +104,7 @@ def test_the_state_of_a_recurrent_encoder_reaches_the_features_of_later_frames()
 
 
 def tensor_bytes():
-    """Of all tensors that are alive, each storage counted once."""
+    """Bytes of all live tensors, each storage counted once."""
     gc.collect()
     storages = {}
     for held in gc.get_objects():
@@ -104,11 +121,10 @@ def test_a_thousand_frames_stay_finite_and_hold_no_more_than_a_hundred():
     t = 0
     for chunk in encoder.stream(EndlessVideo(1000)):
         assert torch.isfinite(chunk).all()
-        for features in chunk:
-            soft = propagator.step(normalize(features))
-            assert torch.isfinite(soft).all()
-            torch.testing.assert_close(soft.sum(-1), torch.ones(soft.shape[:2]), rtol=0, atol=1e-3)
-            t += 1
+        soft = torch.stack([propagator.step(normalize(features)) for features in chunk])
+        assert torch.isfinite(soft).all()
+        torch.testing.assert_close(soft.sum(-1), torch.ones(soft.shape[:-1]), rtol=0, atol=1e-3)
+        t += len(chunk)
         if t in (100, 500, 1000):
             held[t] = tensor_bytes()
     assert t == 1000

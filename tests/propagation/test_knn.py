@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_force, one_hot_case, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,44 +11,6 @@ from propagation.knn.propagator import Propagator, normalize, propagate
 from rvm_bench.errors import UserError
 
 PROTOCOL = {"topk": 7, "radius": 20, "n_context": 20, "temperature": 0.7}
-
-
-def brute_force(features, heat, *, topk, radius, n_context, temperature):
-    """Whole affinity in float64, every slot written out, stable sort: numpy [T, h, w, K]."""
-    features, heat = np.asarray(features, np.float64), np.asarray(heat, np.float64)
-    n_frames, h, w, width = features.shape
-    n = h * w
-    y, x = np.divmod(np.arange(n), w)
-    outside = np.sqrt((y[:, None] - y) ** 2 + (x[:, None] - x) ** 2) >= radius
-    rows, given = features.reshape(n_frames, n, width), heat.reshape(n, -1)
-    queue = [(rows[0], given)] * n_context
-    result = np.empty((n_frames, n, given.shape[1]))
-    for t in range(n_frames):
-        affinity = np.stack([rows[t] @ context.T for context, _ in [(rows[0], given), *queue]], axis=1)
-        affinity[:, 1:][np.broadcast_to(outside[:, None], (n, n_context, n))] = -np.inf
-        affinity = affinity.reshape(n, -1)
-        best = np.argsort(-affinity, axis=1, kind="stable")[:, :topk]
-        values = np.take_along_axis(affinity, best, axis=1) / temperature
-        weights = np.exp(values - values.max(1, keepdims=True))
-        weights /= weights.sum(1, keepdims=True)
-        labels = np.concatenate([given, *(label for _, label in queue)])
-        result[t] = (weights[:, :, None] * labels[best]).sum(1)
-        queue = [*queue, (rows[t], result[t])][1:] if n_context else []
-    return result.reshape(n_frames, h, w, -1)
-
-
-def random_case(shape, *, n_labels=3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    heat = torch.rand(*shape[1:3], n_labels, generator=generator)
-    return normalize(torch.randn(shape, generator=generator)), heat
-
-
-def one_hot_case(shape, *, seed=0):
-    """Tokens drawn from `shape[-1]` orthogonal unit vectors: exact products, and nearly every choice hangs on a tie."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(shape[-1], shape[:3], generator=generator)
-    heat = torch.rand(*shape[1:3], 4, generator=generator)
-    return torch.nn.functional.one_hot(drawn, shape[-1]).float(), heat
 
 
 def stream(features, heat, *, tiles=None, **options):
@@ -230,9 +193,8 @@ def test_what_is_held_does_not_grow_with_the_video():
     held = []
     for feature_map in features:
         propagator.step(feature_map)
-        held.append(
-            (held_bytes(propagator, propagator._context), len(vars(propagator)), len(vars(propagator._context)))
-        )
+        owners = propagator, propagator._context, propagator._search
+        held.append((held_bytes(*owners), *(len(vars(owner)) for owner in owners)))
     assert len(set(held)) == 1
     context_bytes = 4 * 6 * (6 * 5) * (4 + 3)
     assert held[0][0] >= context_bytes

@@ -1,11 +1,10 @@
-"""Saved predictions: whole, at native size, in the layout of the official evaluator, and equal to what was scored."""
+"""Saved predictions: complete, at native size, in the official evaluator's layout, and equal to what was scored."""
 
 import numpy as np
 import pytest
 
 from propagation.metrics import region_similarity
 from propagation.tasks.davis import DavisProtocol, DavisTask
-from rvm_bench.fetch.load import load_encoder
 from rvm_bench.media.images import read_labels
 from rvm_bench.runs.engine import evaluate
 
@@ -13,11 +12,6 @@ from rvm_bench.runs.engine import evaluate
 @pytest.fixture
 def task():
     return DavisTask(DavisProtocol(input_height_px=96, input_width_px=176))
-
-
-@pytest.fixture
-def pixels():
-    return load_encoder("pixels", device="cpu")
 
 
 def test_what_is_saved_is_what_was_scored(task, pixels, davis_copy, tmp_path):

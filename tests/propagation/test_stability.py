@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from layouts import write_davis
 
-from propagation.tasks.davis import DavisTask
+from propagation.tasks.davis import DavisProtocol, DavisTask
 from propagation.tasks.stability import LENGTHS, DavisStabilityTask, StabilityProtocol
 from rvm_bench.errors import UserError
-from rvm_bench.fetch.load import load_encoder
 from rvm_bench.runs.engine import evaluate
 
 SMALL = {"input_height_px": 96, "input_width_px": 320}
@@ -41,13 +40,13 @@ def test_a_steady_score_stays_at_100_percent():
         ("frame", lambda n: [n - 1]),
     ],
 )
-def test_each_mode_averages_the_frames_that_it_says(mode, scored):
+def test_each_mode_averages_its_frames(mode, scored):
     score = task(mode).score([record(lambda t: t / 100)])
     for n in LENGTHS:
         assert score[f"J&F@{n}"] == pytest.approx(np.mean(list(scored(n))))
 
 
-def test_a_model_that_scores_nothing_has_nothing_left_to_lose():
+def test_a_score_of_0_at_the_first_length_gives_a_relative_score_of_0():
     score = task().score([record(lambda t: 0.0)])
     assert (score["J&F@16"], score["relative@80"]) == (0.0, 0.0)
 
@@ -72,24 +71,26 @@ def long_copy(tmp_path_factory):
     return write_davis(tmp_path_factory.mktemp("long") / "DAVIS", {"long": 82, "short": 20}, size_hw=(60, 320))
 
 
-def test_only_sequences_of_more_than_80_frames_are_taken(long_copy, davis_copy):
+def test_only_sequences_of_more_than_80_frames_are_evaluated(long_copy, davis_copy):
     assert [video.name for video in task().open(long_copy).videos] == ["long"]
     with pytest.raises(UserError, match="no sequence of more than 80 frames"):
         task().open(davis_copy)
 
 
-def test_a_prefix_scores_as_the_davis_task_scores_the_cut_video(long_copy, tmp_path):
-    pixels = load_encoder("pixels", device="cpu")
-    stability = task()
-    score = stability.score([stability.measure(pixels, stability.open(long_copy).videos[0])])
-    davis = DavisTask(type(DavisTask().protocol)(**SMALL))
+@pytest.fixture(scope="module")
+def run(pixels, long_copy, tmp_path_factory):
+    return evaluate(pixels, task(), data=long_copy, out=tmp_path_factory.mktemp("runs"))
+
+
+def test_a_prefix_scores_as_the_davis_task_scores_the_cut_video(run, pixels, tmp_path):
+    score = task().score(run.records)
+    davis = DavisTask(DavisProtocol(**SMALL))
     for n in (16, 80):
         cut = write_davis(tmp_path / str(n), {"long": n}, size_hw=(60, 320))
         expected = davis.score([davis.measure(pixels, davis.open(cut).videos[0])])["J&F"]
         assert score[f"J&F@{n}"] == pytest.approx(expected)
 
 
-def test_a_run_leaves_the_curve_beside_the_result(long_copy, tmp_path):
-    result = evaluate(load_encoder("pixels", device="cpu"), task(), data=long_copy, out=tmp_path)
-    assert (result.path / "curve.csv").read_text().startswith("frames,J&F,")
-    assert result.value == result.score["relative@80"]
+def test_a_run_leaves_the_curve_beside_the_result(run):
+    assert (run.path / "curve.csv").read_text().startswith("frames,J&F,")
+    assert run.value == run.score["relative@80"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propagation.knn.tiles import CostModel, choose_plan, make_plan, reach_of
-from propagation.knn.topk import best_keys, pack_keys, shortlist, unpack_keys
+from propagation.knn.topk import pack_keys, topk_keys, topk_with_tie, unpack_keys
 
 INF = float("inf")
 
@@ -25,8 +25,8 @@ def test_keys_return_the_values_and_indices_they_were_made_of():
 @given(
     st.lists(st.sampled_from([-INF, -1.5, -0.25, -0.0, 0.0, 0.25, 1.5]), min_size=1, max_size=12), st.integers(1, 15)
 )
-def test_the_best_keys_are_those_of_a_stable_sort(values, k):
-    keys = best_keys(pack_keys(torch.tensor([values]), torch.arange(len(values))), k)
+def test_the_top_k_keys_are_those_of_a_stable_sort(values, k):
+    keys = topk_keys(pack_keys(torch.tensor([values]), torch.arange(len(values))), k)
     kept, index = unpack_keys(keys)
     expected = sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
     assert index[0, : len(expected)].tolist() == expected
@@ -38,15 +38,15 @@ def test_subtracting_from_a_key_adds_to_its_index():
     assert (value.item(), index.item()) == (-0.5, 43)
 
 
-def test_a_shortlist_tells_where_its_choice_was_arbitrary():
+def test_the_value_of_a_tie_for_the_last_place_is_returned():
     values = torch.tensor([[5.0, 4, 3, 2], [5, 4, 4, 2], [5, 4, 4, 4], [5, -INF, -INF, -INF]])
-    best, columns, boundary = shortlist(values, 2)
-    assert best.tolist() == [[5, 4], [5, 4], [5, 4], [5, -INF]]
+    largest, columns, tie = topk_with_tie(values, 2)
+    assert largest.tolist() == [[5, 4], [5, 4], [5, 4], [5, -INF]]
     assert columns[:, 0].tolist() == [0, 0, 0, 0]
-    assert [math.isnan(b) for b in boundary] == [True, False, False, True]
-    assert boundary[1:3].tolist() == [4, 4]
-    assert shortlist(values, 4)[2].isnan().all()
-    assert shortlist(values, 9)[0].shape == (4, 4)
+    assert [math.isnan(value) for value in tie] == [True, False, False, True]
+    assert tie[1:3].tolist() == [4, 4]
+    assert topk_with_tie(values, 4)[2].isnan().all()
+    assert topk_with_tie(values, 9)[0].shape == (4, 4)
 
 
 @pytest.mark.parametrize(("radius", "reach"), [(20, 19), (0.5, 0), (1, 0), (1.01, 1), (2.5, 2), (1e9, 55), (INF, 55)])

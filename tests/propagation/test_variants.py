@@ -1,24 +1,18 @@
-"""Every choice in which the code bases differ equals a brute force that writes it out, alone and together."""
+"""Every option in which published code differs equals the brute force, alone and combined."""
 
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_force, one_hot_case, random_case
 from dino_steps import propagate_as_dino
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagation.knn.propagator import Propagator, normalize, propagate
+from propagation.knn.propagator import Propagator, propagate
 from rvm_bench.errors import UserError
 
-DEFAULTS = {
-    "distance": "euclidean",
-    "exempt_first": True,
-    "fill": "first",
-    "keep_ties": False,
-    "first_from": "propagated",
-}
 CHOICES = {
     "distance": ["euclidean", "chebyshev"],
     "exempt_first": [True, False],
@@ -37,60 +31,11 @@ DINO = {
 NUMBERS = {"topk": 4, "radius": 3, "n_context": 3, "temperature": 0.7}
 
 
-def brute_force(
-    features, heat, *, topk, radius, n_context, temperature, distance, exempt_first, fill, keep_ties, first_from
-):
-    """Whole affinity in float64, every slot written out, one query at a time: numpy [T, h, w, K]."""
-    features, heat = np.asarray(features, np.float64), np.asarray(heat, np.float64)
-    n_frames, h, w, width = features.shape
-    n = h * w
-    y, x = np.divmod(np.arange(n), w)
-    dy, dx = np.abs(y[:, None] - y), np.abs(x[:, None] - x)
-    apart = np.maximum(dy, dx) if distance == "chebyshev" else np.sqrt(dy**2 + dx**2)
-    outside = apart >= radius
-    rows, given_labels = features.reshape(n_frames, n, width), heat.reshape(n, -1)
-    first = (rows[0], given_labels)
-    queue = [first] * n_context if fill == "first" else []
-    result = np.empty((n_frames, n, given_labels.shape[1]))
-    for t in range(n_frames):
-        affinity = np.stack([rows[t] @ context.T for context, _ in [first, *queue]], axis=1)
-        affinity[:, 1:][np.broadcast_to(outside[:, None], (n, len(queue), n))] = -np.inf
-        if not exempt_first:
-            affinity[:, 0][outside] = -np.inf
-        labels = np.concatenate([given_labels, *(label for _, label in queue)])
-        for q, values in enumerate(affinity.reshape(n, -1)):
-            order = np.argsort(-values, kind="stable")
-            last = values[order[min(topk, len(values)) - 1]]
-            kept = np.flatnonzero(values >= last) if keep_ties else order[:topk]
-            weights = np.exp((values[kept] - values.max()) / temperature)
-            result[t, q] = weights @ labels[kept] / weights.sum()
-        if t == 0 and first_from == "given":
-            result[0] = given_labels
-        if fill == "first" or t > 0:
-            queue = [*queue, (rows[t], result[t])]
-        queue = queue[len(queue) - n_context :] if len(queue) > n_context else queue
-    return result.reshape(n_frames, h, w, -1)
-
-
-def random_case(shape, *, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    heat = torch.rand(*shape[1:3], 3, generator=generator)
-    return normalize(torch.randn(shape, generator=generator)), heat
-
-
-def one_hot_case(shape, *, seed=0):
-    """Tokens drawn from orthogonal unit vectors: exact products, and nearly every choice hangs on a tie."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(shape[-1], shape[:3], generator=generator)
-    heat = torch.rand(*shape[1:3], 3, generator=generator)
-    return torch.nn.functional.one_hot(drawn, shape[-1]).float(), heat
-
-
-@pytest.mark.parametrize(("choice", "value"), [(name, value) for name in CHOICES for value in CHOICES[name]])
+@pytest.mark.parametrize(("option", "value"), [(name, value) for name in CHOICES for value in CHOICES[name]])
 @pytest.mark.parametrize("case", [random_case, one_hot_case])
-def test_each_choice_alone_equals_brute_force(choice, value, case):
+def test_each_option_alone_equals_brute_force(option, value, case):
     features, heat = case((8, 5, 8, 6))
-    options = {**NUMBERS, **DEFAULTS, choice: value}
+    options = {**NUMBERS, option: value}
     np.testing.assert_allclose(
         propagate(features, heat, **options).numpy(), brute_force(features, heat, **options), atol=1e-5
     )
@@ -128,7 +73,7 @@ def test_random_settings_and_tilings_equal_brute_force(data):
 
 
 @pytest.mark.parametrize("case", [random_case, one_hot_case])
-def test_dinos_choices_equal_dinos_own_steps(case):
+def test_dinos_options_equal_dinos_own_steps(case):
     features, heat = case((12, 9, 11, 6))
     soft = propagate(features, heat, topk=5, radius=4, n_context=7, temperature=0.1, **DINO)
     expected = propagate_as_dino(features.numpy(), heat.numpy(), topk=5, reach=3, n_last=7, temperature=0.1)
@@ -164,7 +109,7 @@ def test_copies_of_frame_0_are_ties_that_all_vote():
     """At t = 1 frame 0 is in slots 0 and 1 with its given labels, and in slot 2 with the predicted ones."""
     features = torch.eye(6).view(1, 2, 3, 6).repeat(2, 1, 1, 1)
     _, heat = random_case((1, 2, 3, 1))
-    options = {**NUMBERS, **DEFAULTS, "topk": 1, "n_context": 2, "keep_ties": True}
+    options = {**NUMBERS, "topk": 1, "n_context": 2, "keep_ties": True}
     torch.testing.assert_close(propagate(features, heat, **options)[1], heat)
     options |= {"topk": 4, "temperature": 1.0, "radius": 1}
     np.testing.assert_allclose(
@@ -183,7 +128,7 @@ def test_a_box_of_radius_13_reaches_12_cells_to_each_side():
 
 def test_a_queue_that_starts_empty_never_holds_frame_0():
     features, heat = random_case((4, 4, 5, 3))
-    options = {**NUMBERS, **DEFAULTS, "fill": "empty", "n_context": 1}
+    options = {**NUMBERS, "fill": "empty", "n_context": 1}
     propagator = Propagator(heat, **options)
     for t, feature_map in enumerate(features):
         propagator.step(feature_map)
@@ -200,8 +145,8 @@ def test_given_labels_come_out_unchanged_and_as_a_copy():
     torch.testing.assert_close(propagator.step(features[1]), propagate(features, heat, **{**NUMBERS, **DINO})[1])
 
 
-@pytest.mark.parametrize(("choice", "value"), [("distance", "manhattan"), ("fill", "zeros"), ("first_from", "mask")])
-def test_a_choice_that_is_none_is_named_with_those_that_are(choice, value):
+@pytest.mark.parametrize(("option", "value"), [("distance", "manhattan"), ("fill", "zeros"), ("first_from", "mask")])
+def test_an_unknown_value_is_refused_with_the_known_ones(option, value):
     features, heat = random_case((1, 4, 5, 6))
-    with pytest.raises(UserError, match=f"{choice} is '{value}'; it must be {' or '.join(CHOICES[choice])}"):
-        propagate(features, heat, **{**NUMBERS, choice: value})
+    with pytest.raises(UserError, match=f"{option}={value}: expected {' or '.join(CHOICES[option])}"):
+        propagate(features, heat, **{**NUMBERS, option: value})
