@@ -14,7 +14,7 @@ JHMDB_CLIPS = {"jump/alpha": 4, "jump/beta": 3, "run/gamma": 5}
 """Frames of each test clip."""
 
 
-def write_vip(root, names):
+def write_vip(root, names, frames=len(VIP_STEMS)):
     """Two squares of classes 4 and 13 that move over noise, three pixels a frame."""
     rng = np.random.default_rng(0)
     (root / "lists").mkdir(parents=True)
@@ -24,7 +24,7 @@ def write_vip(root, names):
         squares = rng.integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
         for folder in (VIP_FRAMES, VIP_MASKS):
             (root / folder / name).mkdir(parents=True)
-        for t, stem in enumerate(VIP_STEMS):
+        for t, stem in enumerate(VIP_STEMS[:frames]):
             frame, mask = background.copy(), np.zeros(VIP_HW, np.uint8)
             for square, label, top in zip(squares, (4, 13), (8, 32), strict=True):
                 left = 10 + 10 * (number % 5) + 3 * t
