@@ -23,7 +23,8 @@ from readouts.tasks.color_augmentation import colour
 from readouts.tasks.predictions import still_overlay
 from readouts.tasks.sources import TaskSource
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.media.frame_sampling import linspaced_clips, middle_clip, random_clip
 from rvm_bench.media.resize import center_crop, crop, random_crop, short_side
 from rvm_bench.media.video.reader import count_frames, read_frames

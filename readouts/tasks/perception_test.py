@@ -24,7 +24,8 @@ from readouts.tasks.predictions import SavesOutputs, read_output, track_overlay
 from readouts.tasks.sources import with_training_split
 from readouts.tasks.tracking_protocols import PerceptionProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips

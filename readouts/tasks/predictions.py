@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.api.task import LONG_SIDE_PX, Overlay, SavesPredictions, ShownFrame
+from rvm_bench.api.overlay import LONG_SIDE_PX, Overlay, ShownFrame
+from rvm_bench.api.task import SavesPredictions
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import write_atomically
 from rvm_bench.media.drawing import draw_boxes, draw_tracks

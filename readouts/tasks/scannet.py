@@ -22,7 +22,8 @@ from readouts.tasks.base import OURS, ReadoutProtocol, ReadoutTask
 from readouts.tasks.predictions import SavesOutputs, depth_overlay, read_output
 from readouts.tasks.sources import TaskSource, quarter_starts, with_training_split
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips, random_clip

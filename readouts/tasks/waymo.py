@@ -35,7 +35,8 @@ from readouts.tasks.predictions import SavesOutputs, box_overlay, read_output
 from readouts.tasks.sources import TaskSource, with_training_split
 from readouts.tasks.tracking_protocols import TrackProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 

@@ -15,6 +15,7 @@ from rvm_bench.formats.hashes import file_sha256, manifest_sha256
 
 if TYPE_CHECKING:
     from rvm_bench.api.encoder import TAPS, ClipEncoder, Encoder, ImageEncoder, RecurrentEncoder, VideoLike
+    from rvm_bench.api.overlay import Overlay, ShownFrame, shown_size
     from rvm_bench.api.overrides import check_bounds, check_choices
     from rvm_bench.api.task import (
         Coverage,
@@ -23,15 +24,12 @@ if TYPE_CHECKING:
         FitsHeads,
         FitSummary,
         Metric,
-        Overlay,
         Protocol,
         Record,
         SavesPredictions,
-        ShownFrame,
         Task,
         Video,
         constant,
-        shown_size,
     )
 
 CONTRACT_VERSION = 1
@@ -78,6 +76,7 @@ _ENCODER = ("TAPS", "ClipEncoder", "Encoder", "ImageEncoder", "RecurrentEncoder"
 _LAZY = {
     **dict.fromkeys((name for name in __all__ if name not in globals()), "task"),
     **dict.fromkeys(_ENCODER, "encoder"),
+    **dict.fromkeys(("Overlay", "ShownFrame", "shown_size"), "overlay"),
     **dict.fromkeys(("check_bounds", "check_choices"), "overrides"),
 }
 """The module of each name that is imported when it is first used."""

@@ -22,7 +22,6 @@ LIMIT = 10_000_000
 """Bytes of the file, at most."""
 PER_PLAYER = 2_000
 """Bytes that the words of a player's frames and the elements around its pictures take, at most."""
-EXTRA = "pip install 'rvm-bench[report]'"
 
 
 @dataclass(frozen=True, kw_only=True)

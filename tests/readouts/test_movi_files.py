@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensor_protos import tensor_to_proto
 
 from readouts.datasets.movi.copy import INFO, open_movi
 from rvm_bench.errors import UserError
-from rvm_bench.formats.tf_example import encode_example, encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tf_example import encode_example, encode_sequence_example
 from rvm_bench.formats.tfrecord import record_index, write_records
 
 T, H, W, S = 3, 8, 10, 2

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from small_tasks import HEADLINES, OFFICIAL, SCORED, SMALL, TRACKING, opened, result_of
+from tensor_protos import tensor_to_proto
 
 from readouts.fitting.features import encode_clips
 from readouts.heads.tracking import PointTracks
@@ -21,7 +22,7 @@ from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder
-from rvm_bench.formats.tf_example import encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tf_example import encode_sequence_example
 from rvm_bench.formats.tfrecord import write_records
 
 NAMES = ("perception_test", "waymo")
