@@ -13,7 +13,7 @@ from rvm_bench.demo.scannet import DemoScan
 from rvm_bench.fetch.load import load_encoder
 
 # Worker processes of the tests fork from a server that has imported torch once, instead of importing it each.
-multiprocessing.set_forkserver_preload(["readouts.fitting.sampling"])
+multiprocessing.set_forkserver_preload(["readouts.fitting.fit"])
 
 
 @pytest.fixture(scope="session")

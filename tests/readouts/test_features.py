@@ -1,11 +1,10 @@
 """The feature cache: a hit has the bits of a miss, and nothing wrong, cut short or flipped is ever used."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -201,25 +200,23 @@ def test_damage_is_logged_once(intact, tmp_path, caplog):
     assert "has checksum" in caplog.messages[0]
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from readouts.fitting.feature_store import Cache, FeatureStore
-store = FeatureStore(Cache(folder=Path(sys.argv[1])), {"code": "abc"}, shard_bytes=2048)
-for index in range(int(sys.argv[2]), 60, 2):
-    store.add(f"clip {index}", torch.full((4, 4, 8), float(index)).bfloat16())
-store.flush()
-"""
+def write_every_other(folder, first):
+    store = FeatureStore(Cache(folder=folder), {"code": "abc"}, shard_bytes=2048)
+    for index in range(first, 60, 2):
+        store.add(f"clip {index}", torch.full((4, 4, 8), float(index)).bfloat16())
+    store.flush()
 
 
 def test_several_processes_write_at_once_and_take_up_one_anothers_shards(tmp_path):
     watching = opened(tmp_path, "read", identity={"code": "abc"})
     assert watching.read("clip 0", SHAPE) is None
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(first)], env=environment) for first in (0, 1)
-    ]
-    assert [writer.wait() for writer in writers] == [0, 0]
+    process = multiprocessing.get_context("forkserver").Process
+    writers = [process(target=write_every_other, args=(tmp_path, first)) for first in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
     for index in range(60):
         assert watching.read(f"clip {index}", SHAPE).eq(index).all()
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -34,8 +35,10 @@ def run(*command):
 
 def kill(**arguments):
     """`colours.main` in a process that kills itself before the 8th step."""
-    done = run("-c", f"import colours; colours.main(kill_at=8, **{arguments!r})")
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = multiprocessing.get_context("forkserver").Process(target=colours.main, kwargs={"kill_at": 8} | arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def arrays(folder):

@@ -112,7 +112,8 @@ def test_a_head_has_as_many_parameters_as_the_papers_sizes_make():
         (PointHeadConfig(frames=16, channels=384), 11.07),
         (BoxHeadConfig(frames=16, channels=1024), 12.48),
     ):
-        count = sum(parameter.numel() for parameter in config.build().parameters())
+        with torch.device("meta"):
+            count = sum(parameter.numel() for parameter in config.build().parameters())
         assert count / 1e6 == pytest.approx(millions, abs=0.006)
 
 
