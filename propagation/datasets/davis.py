@@ -8,8 +8,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+
 from propagation.datasets.sequences import MaskedVideo, verify_masked_videos
 from propagation.datasets.split import VerifiedSplit, read_names
+from rvm_bench.media.images import read_labels
 
 SPLIT, FRAMES, MASKS = "ImageSets/2017/val.txt", "JPEGImages/480p", "Annotations/480p"
 OFFICIAL_FRAMES = {
@@ -41,10 +44,26 @@ def read_davis(root: Path) -> VerifiedSplit:
 
 
 def _problems(video: MaskedVideo) -> list[str]:
-    """An official sequence must have its official length, and every sequence an object."""
+    """An official sequence must have its official length, and every sequence objects 1 to n in its first mask."""
     expected = OFFICIAL_FRAMES.get(video.name, video.length)
     if video.length != expected:
         return [f"{video.frames[0].parent} has {video.length} frames, expected {expected}"]
-    if video.largest_id == 0:
-        return [f"{video.masks[0].parent} holds no object in any mask"]
+    if video.objects == 0:
+        return [f"{video.masks[0]} holds no object: there is nothing to propagate"]
+    if unused := _unused(video):
+        named = ", ".join(map(str, unused[:5])) + (", ..." if len(unused) > 5 else "")
+        return [
+            f"{video.masks[0]} holds id {video.objects}, but {len(unused)} ids below it occur in no mask ({named}); "
+            "each would count as an object that was found: number the objects 1, 2, 3, ..."
+        ]
     return []
+
+
+def _unused(video: MaskedVideo) -> list[int]:
+    """Ids below the largest of the first mask that no mask holds; later masks are read only for what is missing."""
+    unused = set(range(1, video.objects + 1))
+    for file in video.masks:
+        unused.difference_update(np.unique(read_labels(file)).tolist())
+        if not unused:
+            break
+    return sorted(unused)

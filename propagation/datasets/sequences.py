@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError
@@ -24,6 +25,7 @@ class MaskedVideo:
         frames, masks: files in time order, one mask per frame.
         native_hw: height and width in pixels.
         largest_id: largest label over all masks, apart from void.
+        objects: largest label in the first mask, apart from void: what is propagated and scored.
     """
 
     name: str
@@ -31,6 +33,7 @@ class MaskedVideo:
     masks: tuple[Path, ...]
     native_hw: tuple[int, int]
     largest_id: int
+    objects: int
 
     @property
     def length(self) -> int:
@@ -83,6 +86,7 @@ def verify_masked_videos(
                 masks=tuple(mask_files),
                 native_hw=native_hw,
                 largest_id=largest_id,
+                objects=int(largest_of(read_labels(mask_files[0]))),
             )
             wrong = check(video)
         if wrong:
@@ -93,8 +97,18 @@ def verify_masked_videos(
 
 
 def image_files(folder: Path, suffix: str) -> list[Path]:
-    """Files by name, without hidden ones: some archivers leave companions such as "._00000.jpg"."""
-    return sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
+    """Files in the order of their numbers, else of their names: 2.jpg comes before 10.jpg.
+
+    Hidden ones are left out: some archivers leave companions such as "._00000.jpg".
+    """
+    files = [file for file in folder.glob(f"*{suffix}") if not file.name.startswith(".")]
+    numbered = all(file.stem.isdecimal() for file in files)
+    return sorted(files, key=lambda file: (int(file.stem) if numbered else 0, file.name))
+
+
+def largest_of(mask: np.ndarray) -> int:
+    """The largest label of a mask, apart from void."""
+    return int(mask[mask != VOID].max(initial=0))
 
 
 def missing_files(files: Sequence[Path], first: int) -> list[Path]:
@@ -119,7 +133,7 @@ def decode(frames: Sequence[Path], masks: Sequence[Path] = ()) -> tuple[tuple[in
             wrong.append(str(error))
             continue
         if read is read_labels:
-            largest_id = max(largest_id, int(image[image != VOID].max(initial=0)))
+            largest_id = max(largest_id, largest_of(image))
         if native_hw is None:
             native_hw = image.shape[0], image.shape[1]
         if image.shape[:2] != native_hw:

@@ -163,8 +163,8 @@ class DavisTask(PropagationTask[DavisProtocol]):
                 write_labels(mask_file(self.predictions, video, t), mask_at(soft_hwK, native_hw=video.native_hw))
             if t in scored:
                 truth = read_mask(video.masks[t], scored_hw)
-                propagated.append(self._j_and_f(truth, mask_at(soft_hwK, native_hw=scored_hw), video.largest_id))
-                held.append(self._j_and_f(truth, first_mask, video.largest_id))
+                propagated.append(self._j_and_f(truth, mask_at(soft_hwK, native_hw=scored_hw), video.objects))
+                held.append(self._j_and_f(truth, first_mask, video.objects))
             tick()
         return np.stack(propagated), np.stack(held)
 

@@ -11,12 +11,12 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import DamagedFile, UserError
 
 MAX_PIXELS = 1 << 24
 """Larger images are refused; the largest of our data sets have 2.5 million pixels (Waymo, 1920x1280)."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _PNG_PIXELS = {(8, 0): "gray", (16, 0): "16-bit gray", (8, 2): "RGB", (16, 2): "16-bit RGB"}
 """(bits, colour type) of the PNGs that are read as they are stored; others would have to be converted."""
@@ -45,7 +45,7 @@ def image_header(data: bytes, *, where: str) -> tuple[tuple[int, int], str]:
     Raises:
         UserError: another kind of file or of pixels, or more than `MAX_PIXELS` pixels.
     """
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         size_hw, pixels = _png_header(data, where)
     elif data.startswith(_JPEG):
         size_hw, pixels = _jpeg_header(data, where)
@@ -78,7 +78,7 @@ def decode_image(data: bytes, *, pixels: str = "RGB", size_hw: tuple[int, int] |
         raise UserError(
             f"{where}: {found_hw[1]}x{found_hw[0]} px, expected {size_hw[1]}x{size_hw[0]} as before; get the file again"
         )
-    image = _decode_png(data, where) if data.startswith(_PNG) else _decode_jpeg(data, where)
+    image = _decode_png(data, where) if data.startswith(PNG) else _decode_jpeg(data, where)
     if image.shape != (*found_hw, 3)[: image.ndim] or image.ndim != (3 if "RGB" in pixels else 2):
         raise _damaged(where, f"decodes to shape {image.shape}")
     return image
@@ -109,7 +109,7 @@ def _decode_png(data: bytes, where: str) -> np.ndarray:
     """Pillow has no 16-bit RGB; OpenCV has, but takes a damaged chunk where the checksums are not looked at first."""
     import cv2
 
-    _check_chunks(data, where)
+    check_png(data, where)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -119,9 +119,12 @@ def _decode_png(data: bytes, where: str) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
 
 
-def _check_chunks(data: bytes, where: str) -> None:
-    """A PNG is chunks up to IEND: u32 length, 4 letters, content, u32 CRC of letters and content; big endian."""
-    view, offset, kind = memoryview(data), len(_PNG), b""
+def check_png(data: bytes, where: str) -> None:
+    """Raises DamagedFile where a PNG is cut off or a checksum of its chunks is wrong.
+
+    A PNG is chunks up to IEND: u32 length, 4 letters, content, u32 CRC of letters and content; big endian.
+    """
+    view, offset, kind = memoryview(data), len(PNG), b""
     while offset + 12 <= len(data) and kind != b"IEND":
         (length,) = struct.unpack_from(">I", data, offset)
         end = offset + 12 + length
@@ -143,5 +146,5 @@ def _decode_jpeg(data: bytes, where: str) -> np.ndarray:
         raise _damaged(where, " ".join(str(error).split())) from error
 
 
-def _damaged(where: str, why: str) -> UserError:
-    return UserError(f"{where}: a damaged image ({why}); get the file again")
+def _damaged(where: str, why: str) -> DamagedFile:
+    return DamagedFile(f"{where}: a damaged image ({why}); get the file again")

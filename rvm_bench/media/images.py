@@ -1,5 +1,6 @@
 """Reading and resizing frames, as the official evaluation does it, one frame at a time."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from rvm_bench.errors import DamagedFile, UserError
+from rvm_bench.media.encoded_images import PNG, check_png
 
 
 class FrameFiles:
@@ -56,12 +58,24 @@ def read_rgb(file: Path) -> np.ndarray:
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """uint8 [H, W] of a label PNG: the palette index (or gray value) as stored, never its colour."""
+    """uint8 [H, W] of a label PNG: the palette index (or gray value) as stored, never its colour.
+
+    Raises:
+        DamagedFile: it cannot be read, or a checksum of its chunks is wrong.
+        UserError: it is no PNG of palette indices, of 8-bit gray or of one bit: other values would not be ids.
+    """
     try:
-        with Image.open(file) as image:
-            if image.mode not in ("P", "L", "1"):
+        content = file.read_bytes()
+        if not content.startswith(PNG):
+            raise UserError(f"{file} is no PNG; expected a palette or 8-bit gray PNG whose values are ids")
+        check_png(content, str(file))
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            depth, colour = content[24], content[25]  # of the header chunk, which comes first
+            if image.mode not in ("P", "L", "1") or (colour == 0 and depth in (2, 4)):
+                # Pillow scales gray of 2 and 4 bits to 0..255, so that ids would be multiplied.
                 raise UserError(
-                    f"{file} has mode {image.mode}, expected a palette or 8-bit gray PNG whose values are ids"
+                    f"{file} has mode {image.mode} of {depth} bits, expected a palette or 8-bit gray PNG whose values "
+                    "are ids"
                 )
             return np.asarray(image).astype(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:

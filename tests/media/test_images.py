@@ -1,5 +1,8 @@
 """Frames: read in full or refused by name, resized as the official evaluation does."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +60,19 @@ def test_labels_are_palette_indices_not_colours(tmp_path):
 def test_a_colour_image_is_no_label_image(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "mask.png")
     with pytest.raises(UserError, match="mode RGB"):
+        read_labels(tmp_path / "mask.png")
+
+
+def test_gray_of_two_bits_is_no_label_image(tmp_path):
+    """Pillow reads such values multiplied by 85."""
+    rows = zlib.compress((b"\0" + b"\x55") * 4)  # per row: no filter, then four pixels of value 1
+    header = struct.pack(">IIBBBBB", 4, 4, 2, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    (tmp_path / "mask.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    )
+    with pytest.raises(UserError, match="of 2 bits"):
         read_labels(tmp_path / "mask.png")
 
 

@@ -13,10 +13,10 @@ JHMDB_HW = (48, 64)
 JHMDB_CLIPS = {"jump/alpha": 4, "jump/beta": 3, "run/gamma": 5}
 """Frames of each test clip."""
 
-VIP_FRAMES = len(VIP_STEMS)
+VIP_LENGTH = len(VIP_STEMS)
 
 
-def write_vip(root, names, frames=VIP_FRAMES):
+def write_vip(root, names, frames=VIP_LENGTH):
     """Two squares of classes 4 and 13 that move over noise, three pixels a frame."""
     rng = np.random.default_rng(0)
     (root / "lists").mkdir(parents=True)

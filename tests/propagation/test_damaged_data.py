@@ -23,6 +23,18 @@ def delete_frame_and_mask(root):
         (root / folder / f"480p/alpha/00002.{suffix}").unlink()
 
 
+def flip_bit(file):
+    """Inside the pixels: most decoders read on."""
+    content = bytearray(file.read_bytes())
+    content[content.index(b"IDAT") + 8] ^= 4
+    file.write_bytes(content)
+
+
+def write_masks(root, first, later):
+    for file in sorted((root / MASKS).iterdir()):
+        Image.fromarray(np.full((60, 110), later if file.stem != "00000" else first, np.uint8)).save(file)
+
+
 FRAMES, MASKS = "JPEGImages/480p/alpha", "Annotations/480p/alpha"
 DAVIS = {
     "a frame": (lambda d: (d / FRAMES / "00002.jpg").unlink(), "alpha/00002.jpg"),
@@ -32,6 +44,9 @@ DAVIS = {
     "a truncated mask": (lambda d: truncate(d / MASKS / "00001.png"), "alpha/00001.png"),
     "a mask of another size": (lambda d: Image.new("L", (7, 7)).save(d / MASKS / "00004.png"), "alpha/00004.png"),
     "a frame of another size": (lambda d: Image.new("RGB", (7, 7)).save(d / FRAMES / "00004.jpg"), "alpha/00004.jpg"),
+    "a mask with a flipped bit": (lambda d: flip_bit(d / MASKS / "00002.png"), "alpha/00002.png"),
+    "no object in the first mask": (lambda d: write_masks(d, 0, 1), "alpha/00000.png holds no object"),
+    "ids that no mask holds": (lambda d: write_masks(d, 9, 3), "7 ids below it occur in no mask (1, 2, 4, 5, 6, ...)"),
     "a mask in colours": (lambda d: Image.new("RGB", (110, 60)).save(d / MASKS / "00000.png"), "alpha/00000.png"),
 }
 
@@ -59,6 +74,9 @@ VIP = {
         lambda d: Image.new("RGB", (7, 7)).save(vip_file(d, VIP_FRAMES, 3)),
         f"videos7/{VIP_STEMS[3]}.jpg is 7x7 px",
     ),
+    "a mask with a flipped bit": (lambda d: flip_bit(d / MASKS / "00002.png"), "alpha/00002.png"),
+    "no object in the first mask": (lambda d: write_masks(d, 0, 1), "alpha/00000.png holds no object"),
+    "ids that no mask holds": (lambda d: write_masks(d, 9, 3), "7 ids below it occur in no mask (1, 2, 4, 5, 6, ...)"),
     "a mask in colours": (
         lambda d: Image.new("RGB", VIP_HW[::-1]).save(vip_file(d, VIP_MASKS, 0)),
         f"videos7/{VIP_STEMS[0]}.png has mode RGB",

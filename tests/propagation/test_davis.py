@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from propagation.datasets.davis import OFFICIAL_FRAMES
+from propagation.datasets.sequences import image_files
 from propagation.tasks.davis import DavisProtocol
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels
@@ -104,3 +105,11 @@ def test_a_split_that_names_a_sequence_twice_or_none_is_refused(davis, davis_cop
     file.write_text("\n")
     with pytest.raises(UserError, match="names no video"):
         davis.open(davis_copy)
+
+
+def test_frames_are_ordered_by_their_numbers(tmp_path):
+    for stem in ("10", "2", "1", "._3"):
+        (tmp_path / f"{stem}.jpg").touch()
+    assert [file.stem for file in image_files(tmp_path, ".jpg")] == ["1", "2", "10"]
+    (tmp_path / "b2.jpg").touch()
+    assert [file.stem for file in image_files(tmp_path, ".jpg")] == ["1", "10", "2", "b2"]

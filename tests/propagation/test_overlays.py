@@ -27,7 +27,7 @@ def video(tmp_path):
         frames[-1].parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((40, 60, 3), 100, np.uint8)).save(frames[-1])
         write_labels(masks[-1], truth)
-    return MaskedVideo(name="v", frames=tuple(frames), masks=tuple(masks), native_hw=(40, 60), largest_id=1)
+    return MaskedVideo(name="v", frames=tuple(frames), masks=tuple(masks), native_hw=(40, 60), largest_id=1, objects=1)
 
 
 def test_a_mask_is_tinted_where_it_was_predicted_and_outlined_where_it_is(video, tmp_path):

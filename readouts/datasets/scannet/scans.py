@@ -13,6 +13,7 @@ Source: ScanNet/ScanNet, `SensReader/python/SensorData.py`.
 import abc
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image
 
 from readouts.datasets.scannet.sens import MILLIMETRES, SensFile
 from rvm_bench.errors import DamagedFile, UserError
+from rvm_bench.media.encoded_images import check_png
 from rvm_bench.media.images import read_rgb
 from rvm_bench.media.resize import resize
 
@@ -149,7 +151,9 @@ def open_scan(root: Path, name: str) -> Scan:
 def read_depth(file: Path) -> np.ndarray:
     """uint16 [H, W] of a depth PNG, as stored. UserError where it cannot be read completely or is not 16-bit."""
     try:
-        with Image.open(file, formats=["PNG"]) as image:
+        content = file.read_bytes()
+        check_png(content, str(file))
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             # Pillow's mode of 16-bit gray is I;16, before version 11 also I.
             if not image.mode.startswith("I"):
                 raise UserError(
