@@ -88,7 +88,7 @@ def test_a_finished_run_is_read_and_not_repeated(cli, davis_copy, tmp_path):
         (["--model", "pixels", "--task", "davis", "--data", "DAVIS", "--option", "x"], "expected key=value"),
         (["--model", "rvm-tiny", "--task", "davis", "--data", "DAVIS"], "--weights random"),
         (["--model", "rvm-tiny", "--task", "davis", "--data", "DAVIS", "--weights", "no.npz"], "no such weights file"),
-        (["--model", "rvm-s,rvm-b", "--task", "davis", "--data", "DAVIS", "--weights", "x.npz"], "run them one at a time"),
+        (["--model", "rvm-s,rvm-b", "--task", "davis", "--data", "DAVIS", "--weights", "x.npz"], "one at a time"),
         (["--model", ",", "--task", "davis", "--data", "DAVIS"], "empty list of names"),
         (["--model", "pixels", "--task", "davis", "--data", "DAVIS", "--device", "cuda:9"], "not available"),
     ],

@@ -51,13 +51,15 @@ class Failures:
             raise typer.Exit(2 if self.mistakes else 1)
 
 
-def names(texts: str | Sequence[str], everything: list[str]) -> list[str]:
+def names(texts: str | Sequence[str], everything: list[str] | Callable[[], list[str]]) -> list[str]:
     """The names in one or several comma-separated lists, without duplicates; `everything` for "all"."""
     joined = texts if isinstance(texts, str) else ",".join(texts)
     names = [name.strip() for name in joined.split(",") if name.strip()]
     if not names:
         raise UserError("an empty list of names; give one, or all")
-    return list(dict.fromkeys(everything if names == ["all"] else names))
+    if names == ["all"]:
+        names = everything() if callable(everything) else everything
+    return list(dict.fromkeys(names))
 
 
 def parse_option(text: str) -> tuple[str, Any]:

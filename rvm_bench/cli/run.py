@@ -1,7 +1,7 @@
 """`rvm-bench run` and `rvm-bench merge`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +73,7 @@ def run(
         dry_run=dry_run,
     )
     failures = Failures()
-    models = _find_models(names(model, _runnable(weights)), failures)
+    models = _find_models(names(model, lambda: _runnable(weights, failures)), failures)
     check_weights(models, weights)
     tasks = _find_tasks(names(task, list_tasks()), data, protocol, override or [], failures)
     _configure_fits(tasks, cache, workers)
@@ -250,21 +250,22 @@ def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
         fetch(card)
 
 
-def _runnable(weights: str | None) -> list[str]:
+def _runnable(weights: str | None, failures: Failures) -> list[str]:
     """The models of `--model all`: those without weights, with weights that are cached or can be downloaded, or, with
     `--weights random`, with any architecture."""
+    found = {name: failures.guard(name, find_model, name) for name in list_models()}
+    return [name for name, model in found.items() if model is not None and _is_runnable(model, weights)]
+
+
+def _is_runnable(model: "Model | Callable[..., Any]", weights: str | None) -> bool:
     from rvm_bench.fetch.weights import path_of
 
-    runnable = []
-    for name in list_models():
-        model = find_model(name)
-        released = isinstance(model, Model) and (
-            not model.takes_weights or ((file := model.card.weights) and (file.url or path_of(file).exists()))
-        )
-        untrained = isinstance(model, Model) and weights == "random" and not model.any_file
-        if released or untrained or not isinstance(model, Model):
-            runnable.append(name)
-    return runnable
+    if not isinstance(model, Model) or not model.takes_weights:
+        return True
+    if weights == "random" and not model.any_file:
+        return True
+    file = model.card.weights
+    return file is not None and (bool(file.url) or path_of(file).exists())
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
