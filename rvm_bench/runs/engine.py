@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rvm_bench.api.contract import check_card, check_task
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.overrides import off_protocol
-from rvm_bench.api.registry import find_task
+from rvm_bench.api.registry import find_model, find_task
 from rvm_bench.api.task import Dataset, FitsHeads, Task, Video
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.fetch.load import load_encoder
@@ -98,23 +98,55 @@ def evaluate(
         A `Result` for one encoder and one task; for lists `Results`, encoders outermost.
 
     Raises:
-        UserError: an unknown name or constant, incomplete data, a violation of the encoder contract, or a run that
-            another process is writing.
+        UserError: an unknown name or constant, `protocol`, `set`, `device` or `dtype` for objects (they apply to names
+            only), incomplete data, a violation of the encoder contract, or a run that another process is writing.
     """
-    texts = [f"{name}={value}" for name, value in set.items()] if isinstance(set, Mapping) else list(set)
+    encoders = [encoder] if isinstance(encoder, str | Encoder) else list(encoder)
+    tasks = [task] if isinstance(task, str | Task) else list(task)
+    for one in encoders:
+        _check_encoder(one, device, dtype)
+    found = [_find_task(one, data, protocol, _overrides(set)) for one in tasks]
+    # Loaded one at a time: several large models may not fit in memory together.
+    results = [
+        _evaluate(loaded, one, data=data, out=Path(out), shard=shard, allow_missing=allow_missing)
+        for name in encoders
+        for loaded in [load_encoder(name, device=device, dtype=dtype) if isinstance(name, str) else name]
+        for one in found
+    ]
+    single = isinstance(encoder, str | Encoder) and isinstance(task, str | Task)
+    return results[0] if single else Results(results)
 
-    def loaded(one: Encoder | str) -> Encoder:
-        return load_encoder(one, device=device, dtype=dtype) if isinstance(one, str) else one
 
-    def found(one: Task | str) -> Task:
-        return find_task(one, data=data, preset=protocol, overrides=texts) if isinstance(one, str) else one
+def _check_encoder(encoder: Encoder | str, device: str | None, dtype: str | None) -> None:
+    """Raises UserError for an unknown name, before any model is evaluated, and for options that would be ignored."""
+    if isinstance(encoder, str):
+        find_model(encoder)
+    elif device is not None or dtype is not None:
+        raise UserError(
+            f"device and dtype apply to encoders given by name; load {check_card(encoder).name} with them instead"
+        )
 
-    options: dict[str, Any] = {"data": data, "out": Path(out), "shard": shard, "allow_missing": allow_missing}
-    if isinstance(encoder, str | Encoder) and isinstance(task, str | Task):
-        return _evaluate(loaded(encoder), found(task), **options)
-    encoders = [encoder] if isinstance(encoder, str | Encoder) else encoder
-    tasks = [found(one) for one in ([task] if isinstance(task, str | Task) else task)]
-    return Results([_evaluate(model, one, **options) for name in encoders for model in [loaded(name)] for one in tasks])
+
+def _find_task(task: Task | str, data: str | Path | None, preset: str | None, overrides: Sequence[str]) -> Task:
+    if isinstance(task, str):
+        return find_task(task, data=data, preset=preset, overrides=overrides)
+    if preset is not None or overrides:
+        raise UserError(
+            f"protocol and set apply to tasks given by name; assign the protocol attribute of {task.name} instead"
+        )
+    return task
+
+
+def _overrides(values: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Constants as "name=value", from a dict or as they are."""
+    if isinstance(values, str):
+        return [values]
+    if not isinstance(values, Mapping):
+        return list(values)
+    joined = {
+        name: ",".join(map(str, value)) if isinstance(value, list | tuple) else value for name, value in values.items()
+    }
+    return [f"{name}={value}" for name, value in joined.items()]
 
 
 def _evaluate(
