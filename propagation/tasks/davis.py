@@ -17,13 +17,14 @@ from propagation.datasets.sequences import VOID, MaskedVideo
 from propagation.datasets.split import VerifiedSplit
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
-from propagation.predictions import mask_file, mask_overlay
+from propagation.predictions import mask_overlay
 from propagation.tasks.base import PropagationTask, soft_labels
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels, write_labels
+from rvm_bench.runs.predictions import mask_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,7 +193,7 @@ class DavisTask(PropagationTask[DavisProtocol]):
         write_with_progress(davis.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
-        return mask_overlay(folder, video, most, lambda t: self._frame_text(record, t))
+        return mask_overlay(folder, video, most, task=self.name, text=lambda t: self._frame_text(record, t))
 
     def _frame_text(self, record: Record, t: int) -> str:
         """J&F of frame `t`, as text."""
