@@ -201,7 +201,7 @@ class DavisTask(PropagationTask[DavisProtocol]):
         if not 0 < t <= len(objects[0]["J_frames"]):
             return "not scored"
         j, f = (100 * float(np.mean([o[f"{key}_frames"][t - 1] for o in objects])) for key in "JF")
-        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
+        return jf_text(j, f)
 
     def _first_labels(self, encoder: Encoder, video: MaskedVideo) -> tuple[np.ndarray, np.ndarray]:
         """Labels of frame 0 on the encoder's grid [h, w, K], and their ids [K]."""
@@ -224,6 +224,11 @@ class DavisTask(PropagationTask[DavisProtocol]):
         gt_OHW, pred_OHW = truth == ids, mask == ids
         f = boundary_f_measure(gt_OHW, pred_OHW, tolerance=self.protocol.boundary_tolerance)
         return np.stack([region_similarity(gt_OHW, pred_OHW), f], axis=1)
+
+
+def jf_text(j: float, f: float) -> str:
+    """J and F in percent, as they are written below a frame."""
+    return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
 
 def read_mask(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
