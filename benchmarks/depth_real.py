@@ -1,15 +1,15 @@
-"""Depth on real frames: a head fitted on the first part of a scan and scored on the last part of it.
+"""Depth on real frames: a head fitted on the first part of a scan and scored on the rest.
 
     python benchmarks/depth_real.py --data FOLDER                  # FOLDER/scans/<scan> in the extracted layout
-    python benchmarks/depth_real.py --data FOLDER --first 64       # the last part is what follows frame 63
+    python benchmarks/depth_real.py --data FOLDER --first 64       # frames from 64 on are scored
 
-One short scan is far too little to learn depth from; this shows that the reader, the loss and the metric work on real
-depth, with a backbone that was trained on real images beside raw pixels and beside the median of the first part held
-constant. The scan is cut by symbolic links into a training scan and a scored one, the 16 frames before the cut standing
-once more as the held-out scan: with one learning rate there is nothing to choose. Both parts are of one room, and a
-head with learned queries knows the room's layout from the first part whatever the features are.
+One short scan is far too little to learn depth from. This shows that reader, loss and metric work on real depth, for a
+backbone trained on real images, for raw pixels, and for a constant, the median depth of the first part. The scan is
+divided by symbolic links into a training and a scored scan; the 16 frames before the scored ones are also the held-out
+scan, as with one learning rate nothing is selected. Both parts show the same room, and a head with learned queries
+learns its layout from the first part, whatever the features are.
 
-Cost: about four minutes a model on one core.
+Cost: about four minutes per model on one core.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with scans/<one scan> in the extracted layout")
     parser.add_argument("--first", type=int, default=80, help="frames of the first part")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--side", type=int, default=96, help="of the pictures, in pixels")
+    parser.add_argument("--side", type=int, default=96, help="of the frames, in pixels")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     (scan,) = (arguments.data / "scans").iterdir()
@@ -58,13 +58,13 @@ def main() -> None:
         data = Path(folder) / "data"
         # The name with the smallest hash is held out.
         names = sorted(("scene9000_00", "scene9001_00"), key=lambda name: hashlib.sha256(name.encode()).digest())
-        cut(scan, data / "scans" / names[0], range(arguments.first - CLIP, arguments.first))
-        cut(scan, data / "scans" / names[1], range(arguments.first))
-        cut(scan, data / "scans/scene9100_00", range(arguments.first, frames))
+        link_frames(scan, data / "scans" / names[0], range(arguments.first - CLIP, arguments.first))
+        link_frames(scan, data / "scans" / names[1], range(arguments.first))
+        link_frames(scan, data / "scans/scene9100_00", range(arguments.first, frames))
         (data / "scannetv2_train.txt").write_text("\n".join(names) + "\n")
         (data / "scannetv2_val.txt").write_text("scene9100_00\n")
         print(
-            f"frames 0 to {arguments.first - 1} fit, {arguments.first} to {frames - 1} are scored; AbsRel (raw), delta1"
+            f"fitted on frames 0 to {arguments.first - 1}, scored on {arguments.first} to {frames - 1}; AbsRel, delta1"
         )
         for model in MODELS:
             result = evaluate(load_encoder(model), ScanNetTask(protocol), data=data, out=Path(folder) / "runs")
@@ -73,8 +73,8 @@ def main() -> None:
             print(f"{result.model:20} {absrel:.3f}  {delta1:.1f} %  {constant:.3f}")
 
 
-def cut(scan: Path, target: Path, frames: range) -> None:
-    """Some frames of a scan as a scan of its own, numbered from 0."""
+def link_frames(scan: Path, target: Path, frames: range) -> None:
+    """Makes a scan of some frames of another one, numbered from 0."""
     for kind, suffix in SUFFIXES.items():
         (target / kind).mkdir(parents=True)
         for number, frame in enumerate(frames):

@@ -1,16 +1,16 @@
-"""What fitting readouts costs: shares and ratios, on a CPU, at the shapes of RVM-S on Something-Something v2.
+"""Cost of fitting readouts: fractions and ratios, on a CPU, at the shapes of RVM-S on Something-Something v2.
 
     python benchmarks/readouts.py --rounds 5
 
 One process, 1 thread, random weights, float32: clips of 16 frames at 224 px, so 16 x 196 tokens of 384 channels, and
-the SSv2 head (768 channels, 12 heads, one learned query, 174 classes). Every round times everything once, one after the
-other and in turning order. Times are CPU seconds of the process; ratios are medians over rounds of each round's ratio,
-so that a busy machine moves both sides. A step is forward, backward and update.
+the SSv2 head (768 channels, 12 heads, one learned query, 174 classes). Every round times each item once, in rotating
+order. Times are CPU seconds of the process; ratios are medians over rounds of the ratio within a round, so that load on
+the machine affects both sides. A step is forward, backward and update.
 
     encoder share      frozen forward / (frozen forward + step), of 1 and of 8 readouts
     8 at once          (forward + step of 8) / (forward + step of 1); target: below 1.5
-    8 apart            8 (forward + step of 1) / (forward + step of 8): what sharing saves
-    folded             plain step of a single query / folded step; target: 3, with equal outputs and gradients
+    8 apart            8 (forward + step of 1) / (forward + step of 8): the gain of sharing
+    folded             step of a single query, not folded / folded; target: 3, with equal outputs and gradients
     cached             (forward + step) / (read from the store + step); target: 12
     store, first       rate of reading and verifying clips of a freshly opened store / of copying them from a freshly
                        opened raw memory map, both into allocated memory; target: 0.8, which a pass that reads all
@@ -71,8 +71,8 @@ class Head:
         self.optimiser.step([1e-5] * self.replicas)
 
 
-class Shelf:
-    """A store of `count` clips, and the same bytes to read raw."""
+class StoreAndRaw:
+    """A store of `count` clips, and the same bytes to be read without it."""
 
     def __init__(self, folder: Path, count: int, batch: int) -> None:
         self.cache = Cache(folder=folder)
@@ -87,7 +87,7 @@ class Shelf:
         self.start = self.file.stat().st_size - count * self.clip_bytes
         self.batch = batch
         self.content = np.fromfile(self.file, np.uint8)[self.start :]
-        self.room = np.empty((batch, self.clip_bytes), np.uint8)
+        self.buffer = np.empty((batch, self.clip_bytes), np.uint8)
 
     def open(self) -> FeatureStore:
         return FeatureStore(self.cache, {"benchmark": 1})
@@ -102,11 +102,11 @@ class Shelf:
     def copy(self, raw: np.ndarray) -> None:
         for start in range(0, len(raw), self.batch):
             for position, clip in enumerate(raw[start : start + self.batch]):
-                self.room[position] = clip
+                self.buffer[position] = clip
 
 
 def _never(position: int) -> np.ndarray:
-    raise SystemExit("a clip that was stored is not there: there is nothing to measure")
+    raise SystemExit("a clip that was stored is missing; nothing was measured")
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -116,7 +116,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def agreement(features: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Largest difference of outputs, and of gradients relative to the largest, between the folded and the plain way."""
+    """Largest difference of outputs, and of gradients relative to the largest, with and without folding."""
     folded, plain = Head(1), Head(1, fold=False)
     outputs = (folded.gradients(features, labels) - plain.gradients(features, labels)).abs().max()
     difference = (folded.optimiser.gradient - plain.optimiser.gradient).abs().max()
@@ -132,19 +132,19 @@ def measure(rounds: int, batch: int, folder: Path) -> tuple[dict[str, float], di
     features = encode_clips(encoder, clips)
     outputs, gradients = agreement(features, labels)
     if not max(outputs, gradients) <= 1e-4:
-        raise SystemExit(f"folded and plain differ by {outputs:.1e} and {gradients:.1e}: there is nothing to compare")
+        raise SystemExit(f"folded and plain differ by {outputs:.1e} and {gradients:.1e}; nothing was measured")
     one, eight, plain = Head(1), Head(8), Head(1, fold=False)
-    shelf = Shelf(folder, count=96, batch=batch * 8)
-    reader = FrozenFeatures(encoder, shelf.open())
+    stored = StoreAndRaw(folder, count=96, batch=batch * 8)
+    reader = FrozenFeatures(encoder, stored.open())
     last: dict[str, np.ndarray] = {}
 
     def first_read() -> None:
-        reader.store = shelf.open()
-        shelf.read(reader)
+        reader.store = stored.open()
+        stored.read(reader)
 
     def first_copy() -> None:
-        last["raw"] = raw = shelf.map()
-        shelf.copy(raw)
+        last["raw"] = raw = stored.map()
+        stored.copy(raw)
 
     contestants: dict[str, Callable[[], object]] = {
         "forward": lambda: encode_clips(encoder, clips),
@@ -152,11 +152,11 @@ def measure(rounds: int, batch: int, folder: Path) -> tuple[dict[str, float], di
         "step of 8": lambda: eight.step(features, labels),
         "plain step": lambda: plain.step(features, labels),
         "store first": first_read,
-        "store later": lambda: shelf.read(reader),
+        "store later": lambda: stored.read(reader),
         "raw first": first_copy,
-        "raw later": lambda: shelf.copy(last["raw"]),
-        "xxhash": lambda: xxhash.xxh3_64_digest(shelf.content.data),
-        "crc32": lambda: zlib.crc32(shelf.content.data),
+        "raw later": lambda: stored.copy(last["raw"]),
+        "xxhash": lambda: xxhash.xxh3_64_digest(stored.content.data),
+        "crc32": lambda: zlib.crc32(stored.content.data),
     }
     for work in contestants.values():
         work()
@@ -169,8 +169,8 @@ def measure(rounds: int, batch: int, folder: Path) -> tuple[dict[str, float], di
     facts = {
         "outputs_differ": outputs,
         "gradients_differ": gradients,
-        "gb": len(shelf.content) / 1e9,
-        "read_share": batch / len(shelf.keys),
+        "gb": len(stored.content) / 1e9,
+        "read_share": batch / len(stored.keys),
     }
     return facts, seconds
 

@@ -1,19 +1,18 @@
-"""Two trackers without learning on two real videos: what the metrics say of them, and what it looks like.
+"""Scores and pictures of two trackers without learning on two real videos.
 
     python benchmarks/tracking_real.py --data FOLDER --out FOLDER
 
 The folder holds `otb/Crossing/` (a sequence of the Object Tracking Benchmark: `img/*.jpg` and `groundtruth_rect.txt`,
-one box a frame) and `scannet/` (`scans/scene7000_00/` extracted, and `derived_tracks_000_063.npz` with `points_xy`
-[n, 64, 2] in pixels, `occluded` [n, 64] and `frames` [64]). Clips, queries and metrics are those of the readouts: 16
-frames with stride 2 that follow one another, what is seen in the first frame is asked for, and the first frame does not
-count.
+one box per frame) and `scannet/` (`scans/scene7000_00/` extracted, and `derived_tracks_000_063.npz` with `points_xy`
+[n, 64, 2] in pixels, `occluded` [n, 64] and `frames` [64]). Clips, queries and metrics are those of the readouts:
+consecutive clips of 16 frames with stride 2, queries visible in the first frame, which is not scored.
 
-    static    every point, and the box, stays where it is in the first frame; nothing is ever hidden
-    flow      Lucas-Kanade optical flow from frame to frame; a point is hidden once the flow back does not return to it
-              within 1 px, and the box moves by the median flow of the corners in it
+    static    every point, and the box, keeps its position in the first frame; nothing is ever occluded
+    flow      Lucas-Kanade optical flow from frame to frame; a point is occluded once the backward flow does not return
+              to it within 1 px, and the box moves by the median flow of the corners in it
 
-Where static is near 100, clips are too short or too still to measure anything. `points.png` and `boxes.png` show the
-flow of the first clips beside the truth. Cost: a few seconds on one core.
+Where static is near 100, clips are too short or too still to measure anything. `points.png` and `boxes.png` show flow
+and truth in the first clips. Cost: a few seconds on one core.
 """
 
 import argparse
@@ -36,7 +35,7 @@ from rvm_bench.media.images import read_rgb
 LENGTH, STRIDE = 16, 2
 RASTER_PX = 256
 SHOWN = (0, 5, 10, 15)
-"""Frames of a clip in the pictures."""
+"""Frames of a clip that the pictures show."""
 RETURN_PX = 1.0
 
 PointTracker = Callable[[Sequence[np.ndarray], np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -44,20 +43,20 @@ BoxTracker = Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]
 
 
 def static_points(frames: Sequence[np.ndarray], queries_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places [n, T, 2] in pixels and visibility [n, T]."""
+    """Positions [n, T, 2] in pixels and visibility [n, T]."""
     return np.repeat(queries_xy[:, None], len(frames), 1), np.ones((len(queries_xy), len(frames)), bool)
 
 
 def flow_points(frames: Sequence[np.ndarray], queries_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by optical flow; a point that is lost stays where it was last."""
-    places, visible = static_points(frames, queries_xy)
+    """The same by optical flow; a lost point keeps its last position."""
+    positions, visible = static_points(frames, queries_xy)
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     for t in range(1, len(frames)):
-        moved, returns = flow(gray[t - 1], gray[t], places[:, t - 1])
+        moved, returns = flow(gray[t - 1], gray[t], positions[:, t - 1])
         height, width = gray[t].shape
         visible[:, t] = visible[:, t - 1] & returns & ((moved >= 0) & (moved < (width, height))).all(1)
-        places[:, t] = np.where(visible[:, t, None], moved, places[:, t - 1])
-    return places, visible
+        positions[:, t] = np.where(visible[:, t, None], moved, positions[:, t - 1])
+    return positions, visible
 
 
 def static_box(frames: Sequence[np.ndarray], query_yxyx: np.ndarray) -> np.ndarray:
@@ -66,7 +65,7 @@ def static_box(frames: Sequence[np.ndarray], query_yxyx: np.ndarray) -> np.ndarr
 
 
 def flow_box(frames: Sequence[np.ndarray], query_yxyx: np.ndarray) -> np.ndarray:
-    """The same, moved by the median flow of at most 50 corners within it; it stays where it is without any."""
+    """The same, moved by the median flow of at most 50 corners in it; not moved where there is none."""
     boxes = static_box(frames, query_yxyx)
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     for t in range(1, len(frames)):
@@ -77,7 +76,7 @@ def flow_box(frames: Sequence[np.ndarray], query_yxyx: np.ndarray) -> np.ndarray
         corners: np.ndarray | None = cv2.goodFeaturesToTrack(gray[t - 1], 50, 0.01, 2, mask=inside)
         if corners is None:
             continue
-        # OpenCV counts from pixel centres, our places from the corner of the first pixel.
+        # OpenCV's origin is the centre of the first pixel, ours its corner.
         start = corners[:, 0] + 0.5
         moved, returns = flow(gray[t - 1], gray[t], start)
         if returns.any():
@@ -87,7 +86,7 @@ def flow_box(frames: Sequence[np.ndarray], query_yxyx: np.ndarray) -> np.ndarray
 
 
 def flow(before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where points [n, 2] go, and whether the way back returns to them, bool [n]."""
+    """Points [n, 2] moved by the optical flow, and whether the backward flow returns to them, bool [n]."""
     start = (xy - 0.5).astype(np.float32)[:, None]
     moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, start, start.copy())
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, start.copy())
@@ -107,10 +106,10 @@ def points(data: Path, out: Path) -> None:
         scale = RASTER_PX / np.array(frames[0].shape[1::-1])
         queries_tyx = np.pad(window.queries_xy[:, ::-1] * scale[::-1], ((0, 0), (1, 0)))
         for name, tracker in trackers.items():
-            places, seen = tracker(frames, window.queries_xy)
+            positions, seen = tracker(frames, window.queries_xy)
             truth = (window.tracks_xy * scale)[None]
             scores[name].append(
-                tapvid(queries_tyx[None], ~window.visible[None], truth, ~seen[None], places[None] * scale)
+                tapvid(queries_tyx[None], ~window.visible[None], truth, ~seen[None], positions[None] * scale)
             )
         if number == 0:
             every = slice(None, None, 4)
@@ -120,7 +119,7 @@ def points(data: Path, out: Path) -> None:
                     t,
                     truth_xy=window.tracks_xy[every],
                     truth_visible=window.visible[every],
-                    predicted_xy=places[every],
+                    predicted_xy=positions[every],
                     predicted_visible=seen[every],
                     numbers=window.tracks[every].tolist(),
                 )
@@ -143,7 +142,7 @@ def boxes(data: Path, out: Path) -> None:
     x, y, width, height = np.loadtxt((folder / "groundtruth_rect.txt").read_text().replace(",", " ").splitlines()).T
     if len(x) != len(files):
         raise UserError(f"{folder} has {len(files)} frames and {len(x)} boxes; expected one for each")
-    # The benchmark was written in MATLAB, which counts pixels from 1.
+    # The benchmark is in MATLAB, which numbers pixels from 1.
     truth = np.stack([y - 1, x - 1, y - 1 + height, x - 1 + width], axis=1)
     windows = consecutive_clips(len(files), LENGTH, STRIDE)
     trackers: dict[str, BoxTracker] = {"static": static_box, "flow": flow_box}
@@ -154,7 +153,7 @@ def boxes(data: Path, out: Path) -> None:
             predicted = tracker(frames, truth[window[0]])
             found[name].append(box_iou(predicted, truth[window])[1:])
         if number == 0:
-            # Drawn at twice the size: the person is 17 pixels wide.
+            # At twice the size: the person is 17 pixels wide.
             drawn = [
                 draw_boxes(draw_boxes(enlarged, 2 * predicted[t, None]), 2 * truth[window[t], None], kind="truth")
                 for t in SHOWN

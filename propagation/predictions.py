@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from propagation.datasets.sequences import VOID, MaskedVideo
-from rvm_bench.api.task import Overlay, ShownFrame, shown_size
+from rvm_bench.api.overlay import Overlay, ShownFrame, shown_size
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json, write_json
 from rvm_bench.media.drawing import draw_tracks, tinted

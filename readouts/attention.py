@@ -1,4 +1,4 @@
-"""The attentive readout under its public name; it lives in `readouts.heads.attention`."""
+"""Public alias of `readouts.heads.attention.AttentionReadout`."""
 
 from readouts.heads.attention import AttentionReadout
 

@@ -1,7 +1,7 @@
-"""Losses and selection metrics of readouts: sums per replica and what to divide them by.
+"""Losses and selection metrics of readouts: a sum per replica and the count to divide it by.
 
-Each takes outputs [R, B, ...] of R replicas and the target of the batch, and gives (sum [R], count). Sums and counts
-add up over parts of a batch and over processes, so that a mean over valid places is the same however it is divided.
+Each takes outputs [R, B, ...] of R replicas and the target of the batch, and returns (sum [R], count). Sums and counts
+are additive over parts of a batch and over processes, so the mean over valid elements does not depend on the division.
 """
 
 import dataclasses
@@ -16,22 +16,22 @@ from readouts.heads.tracking import PointTracks
 from readouts.metrics import THRESHOLDS_PX
 
 HUBER_WEIGHT, VISIBLE_WEIGHT, CERTAINTY_WEIGHT = 100.0, 0.1, 0.1
-"""Of the terms of the points loss (scivid, `configs/evals/stir_2d_tracking.py`)."""
+"""Weights of the terms of the points loss (scivid, `configs/evals/stir_2d_tracking.py`)."""
 CERTAIN_PX = 6
-"""A point that close is to be called certain (scivid, as above)."""
+"""The target of certainty is 1 where the predicted point is within this distance (scivid, as above)."""
 Sums = tuple[Tensor, Tensor]
-"""(sum [R], count): a mean is sum / count over all parts."""
+"""(sum [R], count); the mean is the sum over all parts divided by the count over all parts."""
 Measure = Callable[[Tensor, Mapping[str, Tensor]], Sums]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """How the readout that reports is chosen among the replicas, on held-out training examples.
+    """The metric on held-out training examples by which one of the replicas is chosen.
 
     Attributes:
         name: of the metric, as it is printed.
         measure: outputs and target -> (sum [R], count).
-        higher_is_better: which way is better.
+        higher_is_better: direction of the metric.
     """
 
     name: str
@@ -106,18 +106,18 @@ def points_loss(
 ) -> PointTerms:
     """The released loss of point tracks over a whole batch.
 
-    Huber of the distance in the plane (from a pixel on it is linear) with weight 100, and binary cross-entropies with
-    weight 0.1 of being visible and of being within 6 pixels of the truth. The first and the last count where
-    `target_mask` is set but are divided by the number of all values; that of visibility counts, and is divided by,
-    every frame of the valid queries.
+    Huber loss of the Euclidean distance (linear above one pixel) with weight 100, and binary cross-entropies with
+    weight 0.1 of visibility and of being within 6 pixels of the truth. The first and the last are summed where
+    `target_mask` is set, but divided by the number of all elements; that of visibility is the mean over all frames of
+    valid queries.
 
     Args:
-        pred_points, target_points: [B, T, Q, 2], (x, y) of the picture in [0, 1]; finite everywhere.
+        pred_points, target_points: [B, T, Q, 2], (x, y) of the frame in [0, 1]; finite everywhere.
         logits_visible, logits_certainty: [B, T, Q, 1].
         target_vis: [B, T, Q, 1], one where the point is visible, else zero.
-        query_mask: [B, Q, 1], one where the query is valid: visible in the first frame, and no padding.
+        query_mask: [B, Q, 1], one where the query is valid: visible in the first frame, and not padding.
         target_mask: [B, T, Q, 1]; None: where the point is visible and its query valid, as in the release.
-        resolution: side of the picture in pixels, which the Huber loss and certainty are measured in.
+        resolution: side of the frame in pixels, the unit of the Huber loss and of certainty.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -149,15 +149,15 @@ def points_loss(
 class BatchPointsLoss:
     """`points_loss` for the fitter: raw outputs [R, B, T, Q, 4] of a `PointHead` and a target -> (sum [R], clips).
 
-    The target: "points" [B, T, Q, 2], (x, y) in [0, 1], anything where not visible; "visible" [B, T, Q]; "query_mask"
+    The target: "points" [B, T, Q, 2], (x, y) in [0, 1], arbitrary where not visible; "visible" [B, T, Q]; "query_mask"
     [B, Q].
 
     The terms have different divisors: that of visibility is the number of valid queries, which differs between clips.
-    Given the `divisors` of the whole batch, sums of its parts make up exactly the released total. Without them a part
-    is divided by its own, which is the release's total where the batch is one part.
+    Given the `divisors` of the whole batch, the sums of its parts add up to the released total exactly. Without them a
+    part uses its own, which gives the released total where the batch is one part.
 
     Attributes:
-        divisor_count: how many numbers `divisors` are.
+        divisor_count: length of `divisors`.
         resolution: as in `points_loss`.
     """
 
@@ -165,13 +165,13 @@ class BatchPointsLoss:
     resolution: int = 224
 
     def divisors(self, target: Mapping[str, Tensor]) -> Tensor:
-        """Clips, and frames of valid queries: float64 [2]. They add up over parts of a batch and over processes."""
+        """Number of clips, and of frames of valid queries: float64 [2], additive over parts and processes."""
         b, t, _ = target["visible"].shape
-        asked = t * target["query_mask"].sum(dtype=torch.float64)
-        return torch.stack([torch.full_like(asked, b), asked])
+        valid = t * target["query_mask"].sum(dtype=torch.float64)
+        return torch.stack([torch.full_like(valid, b), valid])
 
     def __call__(self, outputs: Tensor, target: Mapping[str, Tensor], divisors: Tensor | None = None) -> Sums:
-        clips, asked = self.divisors(target) if divisors is None else divisors
+        clips, valid_frames = self.divisors(target) if divisors is None else divisors
         valid = target["query_mask"].bool()[:, None, :, None]
         visible = target["visible"][..., None]
         mask = visible.bool() & valid
@@ -180,59 +180,63 @@ class BatchPointsLoss:
         values = _point_values(
             tracks.points, truth, tracks.logits_visible, tracks.logits_certainty, visible, self.resolution
         )
-        huber, seen, certain = (
+        huber, visibility, certainty = (
             torch.where(where, value, 0.0).flatten(1).sum(1)
             for value, where in zip(values, (mask, valid, mask), strict=True)
         )
-        places = mask[0].numel()
-        total = (HUBER_WEIGHT * huber + CERTAINTY_WEIGHT * certain) / places
-        total = total + VISIBLE_WEIGHT * seen * (clips / asked.clamp(min=1)).to(seen)
+        elements_per_clip = mask[0].numel()
+        total = (HUBER_WEIGHT * huber + CERTAINTY_WEIGHT * certainty) / elements_per_clip
+        # The caller divides by the number of clips, this term is divided by that of valid frames: hence their ratio.
+        total = total + VISIBLE_WEIGHT * visibility * (clips / valid_frames.clamp(min=1)).to(visibility)
         return total, torch.tensor(float(outputs.shape[1]), device=outputs.device)
 
 
 def _point_values(
     points: Tensor, truth: Tensor, logits_visible: Tensor, logits_certainty: Tensor, visible: Tensor, resolution: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Huber, visibility and certainty [..., T, Q, 1] of each point and frame; truth and visible have no replicas."""
+    """Huber, visibility and certainty [..., T, Q, 1] of each point and frame; truth, visible without replicas."""
     delta = 1 / resolution
     squares = (points - truth).clamp(-1e8, 1e8).square().sum(-1, keepdim=True)
+    # The epsilon keeps the gradient of the root finite at distance 0.
     distance = (squares + 1e-12).sqrt()
     huber = torch.where(distance < delta, squares / 2, delta * (distance - delta / 2))
-    seen = visible.to(logits_visible).expand_as(logits_visible)
+    visibility = visible.to(logits_visible).expand_as(logits_visible)
+    # No gradient through the target of certainty: it must not move the point.
     near = (squares.detach() <= (CERTAIN_PX / resolution) ** 2).to(logits_certainty)
     return (
         huber,
-        F.binary_cross_entropy_with_logits(logits_visible, seen, reduction="none"),
+        F.binary_cross_entropy_with_logits(logits_visible, visibility, reduction="none"),
         F.binary_cross_entropy_with_logits(logits_certainty, near, reduction="none"),
     )
 
 
 @torch.no_grad()
 def average_jaccard(outputs: Tensor, target: Mapping[str, Tensor]) -> Sums:
-    """Average Jaccard of `metrics.tapvid` in 0..1 over clips; outputs and target as in `BatchPointsLoss`.
+    """Average Jaccard of `metrics.tapvid` in 0..1, mean over clips; outputs and target as in `BatchPointsLoss`.
 
-    The queries are on frame 0, which does not count. A clip where no point is visible afterwards does not count either.
+    Queries are on frame 0, which is not evaluated. A clip where no point is visible after it is not counted.
     """
     tracks = PointTracks.from_outputs(outputs)
-    counted = target["query_mask"].bool()[:, None]
-    visible = (target["visible"].bool() & counted)[:, 1:]
-    seen = (tracks.visible[..., 0] & counted)[:, :, 1:]
+    valid = target["query_mask"].bool()[:, None]
+    visible = (target["visible"].bool() & valid)[:, 1:]
+    predicted_visible = (tracks.visible[..., 0] & valid)[:, :, 1:]
     squares = (256 * (tracks.points - target["points"])).square().sum(-1)[:, :, 1:]
-    positives, alarms = visible.sum((1, 2)), seen.sum((2, 3))
-    jaccard = torch.zeros(seen.shape[:2], dtype=torch.float64, device=outputs.device)
+    positives, predicted = visible.sum((1, 2)), predicted_visible.sum((2, 3))
+    jaccard = torch.zeros(predicted.shape, dtype=torch.float64, device=outputs.device)
     for threshold in THRESHOLDS_PX:
-        hits = ((squares < threshold**2) & visible & seen).sum((2, 3))
-        jaccard += hits / (positives + alarms - hits).clamp(min=1) / len(THRESHOLDS_PX)
+        true_positives = ((squares < threshold**2) & visible & predicted_visible).sum((2, 3))
+        union = (positives + predicted - true_positives).clamp(min=1)
+        jaccard += true_positives / union / len(THRESHOLDS_PX)
     return jaccard[:, positives > 0].sum(1), (positives > 0).sum().float()
 
 
 def box_l2(outputs: Tensor, target: Mapping[str, Tensor], *, first_frame: int = 1) -> Sums:
     """Squared error of the sides, mean over the four sides of present boxes.
 
-    Source: ours. The official loss is unknown; L2 is what the paper takes for depth.
+    Source: our choice. The official loss is not published; the paper uses L2 for depth.
     """
-    present, truth, found = _boxes(outputs, target, first_frame)
-    errors = torch.where(present[..., None], found - truth, 0.0).square()
+    present, truth, predicted = _boxes(outputs, target, first_frame)
+    errors = torch.where(present[..., None], predicted - truth, 0.0).square()
     return errors.flatten(1).sum(1), 4 * present.sum().float()
 
 
@@ -241,30 +245,30 @@ def box_smooth_l1_giou(
 ) -> Sums:
     """Smooth L1, mean over the four sides, plus `giou_weight` (1 - GIoU), mean over present boxes.
 
-    `beta` is the error from which the first term is linear. At 1, the whole picture, it is half of `box_l2`.
+    Errors above `beta` are linear. At 1, the whole frame, the first term is half of `box_l2`.
 
-    Source: InternVideo-Next's rebuild of the protocol (arXiv 2512.01342), which gives the weights 1 and 0.5, no beta.
+    Source: InternVideo-Next's reimplementation of the protocol (arXiv 2512.01342): weights 1 and 0.5, beta not given.
     """
-    present, truth, found = _boxes(outputs, target, first_frame)
-    sides = F.smooth_l1_loss(found, truth.expand_as(found), reduction="none", beta=beta).mean(-1)
-    losses = torch.where(present, sides + giou_weight * (1 - generalised_iou(found, truth)), 0.0)
+    present, truth, predicted = _boxes(outputs, target, first_frame)
+    sides = F.smooth_l1_loss(predicted, truth.expand_as(predicted), reduction="none", beta=beta).mean(-1)
+    losses = torch.where(present, sides + giou_weight * (1 - generalised_iou(predicted, truth)), 0.0)
     return losses.flatten(1).sum(1), present.sum().float()
 
 
 @torch.no_grad()
 def mean_box_iou(outputs: Tensor, target: Mapping[str, Tensor], *, first_frame: int = 1) -> Sums:
-    """IoU in 0..1 of present boxes, as in `metrics`: outputs are put in order and cut to the picture."""
-    present, truth, found = _boxes(outputs, target, first_frame)
-    intersection, union = _overlap(_ordered(found).clamp(0, 1), truth)
-    shares = torch.where(present & (union > 0), intersection / union.clamp(min=1e-12), 0.0)
-    return shares.flatten(1).to(torch.float64).sum(1), present.sum().float()
+    """IoU in 0..1 of present boxes, as in `metrics`: predicted sides are sorted and clipped to the frame."""
+    present, truth, predicted = _boxes(outputs, target, first_frame)
+    intersection, union = _overlap(_ordered(predicted).clamp(0, 1), truth)
+    ious = torch.where(present & (union > 0), intersection / union.clamp(min=1e-12), 0.0)
+    return ious.flatten(1).to(torch.float64).sum(1), present.sum().float()
 
 
 def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU, [...] in -1..1, of boxes [..., 4] (ymin, xmin, ymax, xmax) with swapped ends put in order.
+    """Generalised IoU, [...] in -1..1, of boxes [..., 4] (ymin, xmin, ymax, xmax); swapped sides are sorted.
 
-    IoU less the share of the hull that neither box covers (Rezatofighi et al., CVPR 2019), so that boxes which do not
-    meet are drawn together. It is 0 where both are empty and at one place.
+    IoU minus the fraction of the enclosing box that neither covers (Rezatofighi et al., CVPR 2019), so that disjoint
+    boxes have a gradient. It is 0 for two empty boxes at the same position.
     """
     a, b = _ordered(a), _ordered(b)
     intersection, union = _overlap(a, b)
@@ -273,7 +277,7 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _boxes(outputs: Tensor, target: Mapping[str, Tensor], first_frame: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Which boxes are present, their truth with zeros where absent, and the outputs, from the first frame on."""
+    """Presence, truth (zeros where absent) and outputs, from `first_frame` on."""
     present = target["present"][:, first_frame:].bool()
     truth = torch.where(present[..., None], target["boxes"][:, first_frame:], 0.0)
     return present, truth, outputs[:, :, first_frame:]

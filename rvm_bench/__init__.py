@@ -6,8 +6,8 @@
     rvm_bench.evaluate(["rvm-l", "dinov2-l"], ["davis", "vip"], data="data").to_frame()
     rvm_bench.load_results("runs")                         # finished runs as a pandas.DataFrame
 
-To write a model or a task, import from `rvm_bench.api`. Importing the package is cheap: torch comes in with the first
-name that needs it.
+To write a model or a task, import from `rvm_bench.api`. Importing the package is cheap: torch is imported with the
+first name that needs it.
 """
 
 import importlib

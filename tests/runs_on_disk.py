@@ -1,7 +1,10 @@
 """Finished runs as files, made up: what a table, a ledger or a comparison is to read."""
 
+import csv
 import hashlib
 import json
+
+from rvm_bench.tables.published import FOLDER
 
 METRICS = {
     "davis": {"key": "J&F", "unit": "%", "scale": 1.0, "digits": 1, "higher_is_better": True, "floor": ""},
@@ -84,3 +87,9 @@ def write_run(
     }
     (folder / "result.json").write_text(json.dumps(result | changes))
     return folder
+
+
+def numbers_from_elsewhere():
+    """Published numbers from outside the paper, one row each; results/README.md explains the columns."""
+    with (FOLDER / "elsewhere.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

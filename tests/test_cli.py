@@ -88,7 +88,7 @@ def test_a_finished_run_is_read_and_not_repeated(cli, davis_copy, tmp_path):
         (["--model", "pixels", "--task", "davis", "--data", "DAVIS", "--option", "x"], "expected key=value"),
         (["--model", "rvm-tiny", "--task", "davis", "--data", "DAVIS"], "--weights random"),
         (["--model", "rvm-tiny", "--task", "davis", "--data", "DAVIS", "--weights", "no.npz"], "no such weights file"),
-        (["--model", "rvm-s,rvm-b", "--task", "davis", "--data", "DAVIS", "--weights", "x.npz"], "run them apart"),
+        (["--model", "rvm-s,rvm-b", "--task", "davis", "--data", "DAVIS", "--weights", "x.npz"], "one at a time"),
         (["--model", ",", "--task", "davis", "--data", "DAVIS"], "empty list of names"),
         (["--model", "pixels", "--task", "davis", "--data", "DAVIS", "--device", "cuda:9"], "not available"),
     ],
@@ -220,6 +220,6 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(davis_copy, tmp_path):
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130
-    assert "goes on where it stopped" in output
+    assert "the same command resumes" in output
     assert "Traceback" not in output
     assert len((the_run(out) / "records.jsonl").read_text().splitlines()) >= 1

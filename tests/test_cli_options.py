@@ -2,12 +2,19 @@
 
 import json
 import shutil
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from layouts import the_run
 
-from rvm_bench.api.registry import find_task, list_tasks
+from rvm_bench.api import registry
+from rvm_bench.api.registry import find_task, list_models, list_tasks
+from rvm_bench.cli.arguments import Failures
+from rvm_bench.cli.run import _runnable
 from rvm_bench.formats.files import whole_lines
+
+RECURRENT = Path(__file__).parents[1] / "examples/recurrent_conv.py"
 
 
 def result_of(folder):
@@ -72,8 +79,39 @@ def test_options_of_some_of_the_tasks_do_not_stop_the_others(cli, davis_copy, tm
     out, err = cli(*base, "--save-predictions", "out", "--workers", "2")[1:]
     assert "pixels on davis: J&F" in out
     assert (tmp_path / "out/davis/pixels/beta/00000.png").is_file()
-    assert "ssv2: no predictions to save beside its records" in err
+    assert "ssv2: cannot save predictions, only records" in err
     assert "fits no head" not in err
+
+
+def test_repeated_models_and_tasks_all_run(cli, davis_copy):
+    chosen = (
+        "--model",
+        "pixels",
+        "--model",
+        f"{RECURRENT}:RecurrentConv",
+        "--task",
+        "davis",
+        "--task",
+        "davis-stability",
+    )
+    _, out, err = cli("run", *chosen, "--data", davis_copy)
+    assert "pixels on davis: J&F" in out
+    assert "recurrent-conv on davis: J&F" in out
+    assert err.count(" on davis-stability: ") == 2  # the copy is too small for this task
+
+
+def test_a_plugin_that_cannot_be_imported_stops_no_other_model(cli, davis_copy, monkeypatch):
+    broken = metadata.EntryPoint("broken", "no_such_package:Model", "rvm_bench.models")
+    installed = registry.entry_points
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [*installed(group=group), *([broken] if group == broken.group else [])]
+    )
+    code, out, err = cli("run", "--model", "pixels", "--task", "davis", "--data", davis_copy)
+    assert (code, err) == (0, "")
+    assert "pixels on davis: J&F" in out
+    failures = Failures()
+    assert {"pixels", "rvm-demo"} <= set(_runnable(None, failures)) < set(list_models())
+    assert failures.mistakes == 1
 
 
 @pytest.mark.slow

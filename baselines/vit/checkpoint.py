@@ -231,7 +231,7 @@ def _check(
     found = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if found:
         hint = "; --option ignore=PATTERN leaves out what is no part of the encoder" if problems["unexpected"] else ""
-        raise UserError(f"{path}: not a sound {family.name} checkpoint; {'; '.join(found)}{hint}")
+        raise UserError(f"{path}: not a valid {family.name} checkpoint; {'; '.join(found)}{hint}")
 
 
 def _listed(names: Sequence[str]) -> str:

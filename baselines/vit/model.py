@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from baselines.vit.config import ViTConfig
 from rvm_bench.nn.dense import Dense, DenseGelu
-from rvm_bench.nn.positions import resize_positions, sinusoid_table
+from rvm_bench.nn.positions import resize_positions
+from rvm_bench.nn.sinusoids import sinusoid_table
 
 MLP_ROWS = 1024  # tokens that go through an MLP together: 13 MB of hidden layer at ViT-B
 COPIED_BYTES = 8 << 20  # projections of a sequence from which a copy of keys and values pays (docs/benchmarks.md)
@@ -83,7 +84,7 @@ class ViT(nn.Module):
                 if config.positions == "stored":
                     table = self.pos_embed[0, int(config.cls) :].float()
                 else:
-                    table = sinusoid_table(math.prod(config.grid), config.width)
+                    table = torch.from_numpy(sinusoid_table(math.prod(config.grid), config.width))
                 if not native:
                     table = resize_positions(table.view(*config.grid, -1), grid, config.resize)
                 self._positions[key] = table.reshape(1, math.prod(grid), -1).to(device)

@@ -21,7 +21,8 @@ from propagation.predictions import mask_overlay
 from propagation.tasks.base import PropagationTask, soft_labels
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import DataSource, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels, write_labels
 from rvm_bench.runs.predictions import mask_file

@@ -18,7 +18,8 @@ from propagation.predictions import pose_file, pose_overlay, save_pose
 from propagation.tasks.base import PropagationTask, soft_labels
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import DataSource, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import DataSource, Metric, Record, constant
 from rvm_bench.errors import UserError
 
 

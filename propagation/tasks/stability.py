@@ -22,7 +22,8 @@ from propagation.datasets.davis import OFFICIAL_FRAMES
 from propagation.datasets.sequences import MaskedVideo
 from propagation.tasks.davis import DavisProtocol, DavisTask, jf_text, read_mask
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.stats.bootstrap import bootstrap_interval
 

@@ -1,4 +1,4 @@
-"""Annotation files in JSON, as data sets are published with."""
+"""Strict reader of JSON annotation files."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ from rvm_bench.errors import UserError
 
 
 def read_annotations(file: Path) -> Any:
-    """What a JSON file says.
+    """The content of a JSON file.
 
     Raises:
-        UserError: it cannot be read, is no JSON, is nested beyond reason, or has a key twice in one object, of which
-            the standard library would keep the last and say nothing.
+        UserError: it cannot be read, is not JSON, is nested too deeply, or has a key twice in one object, where the
+            standard library silently uses the last.
     """
     try:
         return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
@@ -24,6 +24,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in content if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
+        repeated = next(key for key in content if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated[:40]!r} is twice in one object")
     return content

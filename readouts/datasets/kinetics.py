@@ -1,14 +1,14 @@
-"""Kinetics-700-2020 on disk: its lists and videos, read strictly.
+"""Strict reader of Kinetics-700-2020: lists and videos.
 
     <root>/train.csv, val.csv                                 label,youtube_id,time_start,time_end,split
     <root>/train/<youtube id>_<start:06d>_<end:06d>.mp4       and val/, flat or with a folder for each class
 
-The lists may also lie under `annotations/`, and the validation split may be called `validate` as DeepMind does. In
-folders of classes the names may be written with spaces or underscores.
+The lists may also be in `annotations/`, and the validation split may be called `validate`, DeepMind's name for it.
+Names of class folders may have spaces or underscores.
 
-No copy is complete, as videos vanish from YouTube: the lists name 542,352 and 34,125 videos, and the copy that CVDF
-hosts has 534,073 and 33,914 of them (docs.voxel51.com, Kinetics 700-2020). Kinetics-700 of 2019 has the same 700
-classes but other videos; a score on it is not comparable, and only the number of listed videos tells them apart.
+No copy is complete, as videos vanish from YouTube: the lists have 542,352 and 34,125 videos, of which the copy that
+CVDF hosts has 534,073 and 33,914 (docs.voxel51.com, Kinetics 700-2020). Kinetics-700 of 2019 has the same 700 classes
+but other videos; scores on it are not comparable, and only the number of listed videos distinguishes the two.
 """
 
 import csv
@@ -22,7 +22,7 @@ from rvm_bench.errors import UserError, unknown_name
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 SPLITS = {"train": ("train",), "val": ("val", "validate", "validation")}
-"""The names under which each split is known: of its list, of its folder, and in the column of the list."""
+"""Aliases of each split: of its list, of its folder, and in the column of the list."""
 OFFICIAL = Official(
     title="Kinetics-700-2020",
     classes=700,
@@ -36,17 +36,17 @@ OFFICIAL = Official(
 def open_kinetics(root: Path) -> ClipCopy:
     """The copy under `root`: its classes, which are the sorted labels of the training list, and its videos.
 
-    Each split's folder is read once. A file in a folder of a class is taken for a listed video by its name; where
-    several files have that name, the one in the folder of its label is meant.
+    Each split's folder is read once. A file is matched to a listed video by its name, in whichever folder it is; of
+    several files with that name, the one in the folder of its label is used.
 
     Raises:
-        UserError: a list or a folder of videos is missing, a row is not as it should be, or it is unclear which of
-            several files is a video. Videos that are missing are listed instead.
+        UserError: a list or a folder of videos is missing, a row is invalid, or several files match a video. A missing
+            video is no error: it is listed in the copy.
     """
     splits, listings = {}, {}
     labels: dict[str, int] = {}
     for split, aliases in SPLITS.items():
-        names = [f"{place}{alias}.csv" for place in ("", "annotations/") for alias in aliases]
+        names = [f"{folder}{alias}.csv" for folder in ("", "annotations/") for alias in aliases]
         listing = listings[split] = first_existing(root, names, "a list")
         rows = list(_read_rows(listing, aliases))
         if split == "train":
@@ -76,20 +76,20 @@ def open_kinetics(root: Path) -> ClipCopy:
 
 
 def _read_rows(file: Path, aliases: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
-    """(line of the file, label, stem of the video) of every row."""
+    """(line number, label, stem of the video's file) of every row."""
     first_line: dict[str, int] = {}
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text, strict=True)
-            if absent := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-                raise UserError(f"{file} has no column {' and no '.join(absent)}; expected {','.join(COLUMNS)}")
+            if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
+                raise UserError(f"{file} has no column {' and no '.join(missing)}; expected {','.join(COLUMNS)}")
             for row in reader:
                 where = f"{file}, line {reader.line_num}"
                 if None in row or None in row.values():
-                    raise UserError(f"{where} has another number of values than the first line has columns")
+                    raise UserError(f"{where} does not have as many values as the first line has columns")
                 label, stem = _read_row(row, where, aliases)
                 if stem in first_line:
-                    raise UserError(f"{where} lists {stem} again; line {first_line[stem]} does already")
+                    raise UserError(f"{where} lists {stem} again, after line {first_line[stem]}")
                 first_line[stem] = reader.line_num
                 yield reader.line_num, label, stem
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -105,7 +105,7 @@ def _read_row(row: dict[str, str], where: str, aliases: tuple[str, ...]) -> tupl
     if not re.fullmatch(r"[A-Za-z0-9_-]{11}", youtube_id):
         raise UserError(
             f"{where} has the youtube_id {youtube_id!r}, expected 11 letters, digits, hyphens or underscores; "
-            "spreadsheets spoil ids that begin with a hyphen: get the file again"
+            "spreadsheets change ids that begin with a hyphen: get the file again"
         )
     if split not in aliases:
         raise UserError(f"{where} has the split {split!r}, expected {' or '.join(aliases)}")
@@ -116,7 +116,7 @@ def _read_row(row: dict[str, str], where: str, aliases: tuple[str, ...]) -> tupl
 
 
 def _seconds(value: str, column: str, where: str) -> int:
-    """Whole seconds, as in the names of the files: 12, 12.0 and 12.5 are 12."""
+    """Whole seconds, as in the file names: 12, 12.0 and 12.5 are 12."""
     try:
         seconds = float(value)
     except ValueError:

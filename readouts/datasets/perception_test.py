@@ -1,16 +1,16 @@
-"""Perception Test's point tracks on disk: annotations and videos, read strictly.
+"""Strict reader of the point tracks of Perception Test: annotations and videos.
 
     <root>/point_tracking_valid.json      {video id: {"metadata": {...}, "point_tracking": [track, ...]}, ...}
     <root>/videos/<video id>.mp4          some 30 frames a second, up to 35 s
 
-The json comes in point_tracking_valid_annotations.zip. That of all tasks (all_valid.json, in valid_annotations.zip)
-will do as well, and either may lie under `annotations/`; entries of another split and entries without a track belong to
-other tasks and are passed over, as the official loader does. "train" instead of "valid" names the training split; the
-labels of the test split are withheld.
+The JSON file is in point_tracking_valid_annotations.zip. That of all tasks (all_valid.json, in valid_annotations.zip)
+is read as well, and either may be in `annotations/`; entries of another split and entries without a track, which belong
+to other tasks, are skipped, as in the official loader. The training split has "train" instead of "valid" in the name;
+the labels of the test split are withheld.
 
-A track is {"id": 0, "frame_ids": [N numbers], "points": [[N times y], [N times x]], ...}, y and x in shares of the
-picture's height and width. The official README gives `points` the shape [N, 2], but the notebooks read [2][N], and so
-do we. A frame that is not in `frame_ids` is one where the point is not seen, and nothing says where it is.
+A track is {"id": 0, "frame_ids": [N numbers], "points": [[N times y], [N times x]], ...}, y and x as fractions of the
+frame's height and width. The official README gives `points` the shape [N, 2], but the notebooks read [2][N], as we do.
+In a frame that is not in `frame_ids` the point is not visible, and its position is unknown.
 
 Source: google-deepmind/perception_test, README.md, `baselines/single_point_tracking.ipynb`, `data_visualisation.ipynb`.
 """
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from readouts.datasets.json_strict import read_annotations
+from readouts.datasets.opening import refuse_missing
 from readouts.datasets.video_lists import first_existing
 from rvm_bench.api.task import Coverage, Dataset, Task
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
@@ -40,9 +41,9 @@ OFFICIAL = {"train": (28, 1758), "valid": (73, 4362)}
 """Videos and tracks of each split: Pătrăucean et al., arXiv:2305.13786. With the 44 and 2527 of the test split they add
 up to the 145 and 8647 of the official README, which does not give them by split."""
 MAX_FRAMES = 10_000
-"""A video is up to 35 s long (arXiv:2312.13090); a larger number of frames is taken for damage, not allocated."""
+"""A video is up to 35 s long (arXiv:2312.13090); a larger number of frames is damage, and no memory is allocated."""
 MARGIN = 0.5
-"""How far outside the picture, in shares of its size, a point may lie; further out are pixels, or damage."""
+"""How far outside of the frame, as a fraction of its size, a point may be; beyond are pixel coordinates, or damage."""
 
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _KINDS = {
@@ -56,15 +57,15 @@ _KINDS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TrackVideo:
-    """A video and the points that were followed through it.
+    """A video and its annotated point tracks.
 
     Attributes:
         name: its id, such as video_1234.
-        length: frames that the annotation gives it.
-        frame_rate: frames a second, as the annotation says.
-        tracks_xy: float32 [n, T, 2], (x, y) in shares of width and height, the top left corner being (0, 0); NaN where
-            the point is not seen. A point may lie slightly outside 0..1: the official evaluation does not clip it, and
-            neither do we.
+        length: number of frames according to the annotation.
+        frame_rate: frames per second according to the annotation.
+        tracks_xy: float32 [n, T, 2], (x, y) as fractions of width and height, (0, 0) being the top left corner; NaN
+            where the point is not visible. A point may be slightly outside 0..1: it is not clipped, as in the official
+            evaluation.
         visible: bool [n, T].
     """
 
@@ -79,14 +80,14 @@ class TrackVideo:
         """Counts the frames of the file, without decoding them where its codec allows that.
 
         Raises:
-            UserError: the file is damaged, or has another number of frames than the annotation says, so that frame
+            DamagedFile: the file is damaged, or its number of frames is not that of the annotation, so that frame
                 numbers of the annotation would not be those of the file.
         """
         frames = count_frames(self.file)
         if frames != self.length:
             raise DamagedFile(
-                f"{self.file} has {frames} frames, its annotation {self.length}; get the official file again, or undo "
-                "what changed its frame rate"
+                f"{self.file} has {frames} frames, its annotation {self.length}; get the official file again, at its "
+                "original frame rate"
             )
 
 
@@ -95,8 +96,8 @@ class PerceptionCopy:
     """One split of a copy of the data.
 
     Attributes:
-        annotation: the json file that was read.
-        videos: those that are there and whose annotation is sound, in the order of the json file.
+        annotation: the JSON file.
+        videos: those that exist and have a valid annotation, in the order of the JSON file.
         sizes: of their files in bytes.
         missing: one line for each of the others.
     """
@@ -117,7 +118,7 @@ class PerceptionCopy:
         return sum(len(video.visible) for video in self.videos)
 
     def manifest_sha256(self) -> str:
-        """Hash over the annotation file, and over name and size of every video; a video's content is not in it."""
+        """Hash over the annotation file, and over name and size, not content, of every video."""
         name = self.annotation.relative_to(self.root).as_posix()
         digest = hashlib.sha256(f"{self.split} {manifest_sha256([(name, self.annotation)])}\n".encode())
         for video, size in zip(self.videos, self.sizes, strict=True):
@@ -127,7 +128,7 @@ class PerceptionCopy:
     def problems(self) -> list[str]:
         """All that is wrong with the copy, one line each; every video's frames are counted. Empty for the official set.
 
-        An annotation with several faults tells the first of each video.
+        Of a video with several problems only the first is named.
         """
         lines = list(self.missing)
         videos, tracks = OFFICIAL[self.split]
@@ -148,21 +149,22 @@ class PerceptionCopy:
         """The split as a data set. Videos count as official where as many are listed as in the official split.
 
         Args:
-            allow_missing: whether videos that are missing, or whose annotation is faulty, may be left out; the
+            task: for messages.
+            allow_missing: whether videos that are missing, or whose annotation is invalid, may be left out; the
                 coverage names them.
 
         Raises:
-            UserError: there are such videos and `allow_missing` is false, or no other video is there.
+            UserError: there are such videos and `allow_missing` is false, or there are no others.
         """
-        if self.missing and not (allow_missing and self.videos):
-            more = f" (and {len(self.missing) - 1} more of {self.listed})" if len(self.missing) > 1 else ""
-            mend = (
-                "--allow-missing leaves the video out, the score is then partial" if self.videos else "no video is left"
-            )
-            raise UserError(
-                f"{self.missing[0]}{more}; `rvm-bench data check {task.name} --data {self.root}` lists everything; "
-                f"{mend}"
-            )
+        refuse_missing(
+            self.missing,
+            listed=self.listed,
+            usable=len(self.videos),
+            allow_missing=allow_missing,
+            task=task.name,
+            root=self.root,
+            unit="video",
+        )
         official = OFFICIAL[self.split][0]
         return Dataset(
             root=self.root,
@@ -182,14 +184,14 @@ def open_perception(root: Path, split: str = "valid") -> PerceptionCopy:
     """One split of the copy under `root`. No video is opened before `TrackVideo.check_length`.
 
     Raises:
-        UserError: there is no such split, no annotation file or no folder of videos; or the file is not JSON, or holds
-            no video of the split with tracks. A video that is missing, or whose own annotation is faulty, is listed
-            instead.
+        UserError: there is no such split, no annotation file or no folder of videos; or the file is not JSON, or has no
+            video of the split with tracks. A missing video, or one with an invalid annotation, is no error: it is
+            listed in the copy.
     """
     if split not in OFFICIAL:
         raise unknown_name("split", split, OFFICIAL)
-    places = [f"{place}{stem}_{split}.json" for stem in (TASK_KEY, "all") for place in ("", "annotations/")]
-    file = first_existing(root, places, "an annotation file")
+    names = [f"{parent}{stem}_{split}.json" for stem in (TASK_KEY, "all") for parent in ("", "annotations/")]
+    file = first_existing(root, names, "an annotation file")
     folder = root / VIDEOS
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; expected a folder of <video id>.mp4 videos: is --data right?")
@@ -213,7 +215,7 @@ def open_perception(root: Path, split: str = "valid") -> PerceptionCopy:
 
 
 def _read_video(file: Path, split: str, name: str, entry: Any, folder: Path) -> TrackVideo | None:
-    """The video of an entry; None where the entry belongs to another split or another task."""
+    """The video of an entry; None where the entry belongs to another split or to another task."""
     where = f"{file}: video {_short(name)}"
     if not isinstance(entry, dict):
         raise UserError(f"{where} is {_short(entry)}, expected an object with metadata and {TASK_KEY}")
@@ -231,18 +233,18 @@ def _read_video(file: Path, split: str, name: str, entry: Any, folder: Path) -> 
         raise UserError(f"{where} has {_short(length)} as its num_frames; expected 1 to {MAX_FRAMES}")
     rate = _field(metadata, "frame_rate", "a number", where)
     if not 0 < rate <= 1000:
-        raise UserError(f"{where} has {_short(rate)} as its frame_rate; expected frames a second")
+        raise UserError(f"{where} has {_short(rate)} as its frame_rate; expected frames per second")
     tracks_xy = np.full((len(tracks), length, 2), math.nan, np.float32)
     seen: set[int] = set()
     for number, track in enumerate(tracks):
-        place = f"{where}, track {number + 1} of {len(tracks)}"
+        where_track = f"{where}, track {number + 1} of {len(tracks)}"
         if not isinstance(track, dict):
-            raise UserError(f"{place} is {_short(track)}, expected an object with frame_ids and points")
-        track_id = _field(track, "id", "a whole number", place)
+            raise UserError(f"{where_track} is {_short(track)}, expected an object with frame_ids and points")
+        track_id = _field(track, "id", "a whole number", where_track)
         if track_id in seen:
-            raise UserError(f"{place} has the id {_short(track_id)}, as a track before it has; ids are unique")
+            raise UserError(f"{where_track} has the id {_short(track_id)} of an earlier track; ids are unique")
         seen.add(track_id)
-        frame_ids, yx = _read_track(track, length, place)
+        frame_ids, yx = _read_track(track, length, where_track)
         tracks_xy[number, frame_ids] = yx.T[:, ::-1]
     path = folder / f"{name}.mp4"
     if not path.is_file() or not path.stat().st_size:
@@ -265,7 +267,7 @@ def _read_track(track: Mapping[str, Any], length: int, where: str) -> tuple[list
     if wrong := [i for i in frame_ids if type(i) is not int or not 0 <= i < length]:
         raise UserError(f"{where} has the frame {_short(wrong[0])}; the video has frames 0 to {length - 1}")
     if wrong := [b for a, b in itertools.pairwise(frame_ids) if b <= a]:
-        raise UserError(f"{where} has frame {wrong[0]} twice or too late; frame_ids must grow")
+        raise UserError(f"{where} has frame {wrong[0]} twice or out of order; frame_ids must increase")
     rows = _field(track, "points", "a list", where)
     if not all(isinstance(row, list) for row in rows):
         raise UserError(f"{where} has points that are not lists of coordinates; expected [[y, ...], [x, ...]]")
@@ -277,12 +279,12 @@ def _read_track(track: Mapping[str, Any], length: int, where: str) -> tuple[list
         if len(row) != len(frame_ids):
             raise UserError(f"{where} has {len(row)} values of {axis} and {len(frame_ids)} frame_ids; expected as many")
         if wrong := [v for v in row if type(v) not in (int, float) or not -MARGIN <= v <= 1 + MARGIN]:
-            raise UserError(f"{where} has {_short(wrong[0])} as {axis}; expected a share of the picture, 0 to 1")
+            raise UserError(f"{where} has {_short(wrong[0])} as {axis}; expected a fraction of the frame, 0 to 1")
     return frame_ids, np.array(rows, np.float64)
 
 
 def _field(mapping: Mapping[str, Any], key: str, kind: str, where: str) -> Any:
-    """The value under a key, of a kind of JSON value that `_KINDS` names; true and false are no numbers."""
+    """The value of a key, which must be of one of the kinds in `_KINDS`; true and false are no numbers."""
     if key not in mapping:
         raise UserError(f"{where} has no {key}; expected {kind}")
     if type(mapping[key]) not in _KINDS[kind]:
@@ -291,7 +293,7 @@ def _field(mapping: Mapping[str, Any], key: str, kind: str, where: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """A JSON value as a message shows it, however long or deeply nested."""
+    """A JSON value, shortened for a message, however long or deeply nested."""
     return f"{reprlib.repr(value):.60}"
 
 

@@ -1,4 +1,4 @@
-"""Something-Something v2 on disk: its annotations and videos, read strictly.
+"""Strict reader of Something-Something v2: annotations and videos.
 
     <root>/20bn-something-something-v2/<id>.webm           VP9
     <root>/something-something-v2-train.json               [{"id", "label", "template", "placeholders"}, ...]
@@ -24,11 +24,11 @@ OFFICIAL = Official(title="Something-Something v2", classes=174, training=168_91
 def open_ssv2(root: Path) -> ClipCopy:
     """The copy under `root`: its classes in the order of their indices, its training and its validation videos.
 
-    A copy may have other classes than the 174 official ones (the demo copy does); `ClipCopy.problems` tells.
+    A copy may have other classes than the 174 official ones (the demo copy does); `ClipCopy.problems` says so.
 
     Raises:
-        UserError: an annotation file or the folder of videos is missing, or an annotation is not as it should be.
-            Videos that are missing are listed instead.
+        UserError: an annotation file or the folder of videos is missing, or an annotation is invalid. A missing video
+            is no error: it is listed in the copy.
     """
     labels_file = _annotation(root, "labels")
     labels = _read_labels(labels_file)
@@ -69,7 +69,7 @@ def _read_labels(file: Path) -> dict[str, int]:
     if sorted(labels.values()) != list(range(len(labels))):
         indices = sorted(labels.values())
         wrong = next(i for i, index in enumerate(indices) if index != i)
-        what = f"{indices[wrong]} stands twice" if indices[wrong] < wrong else f"{wrong} is left out"
+        what = f"{indices[wrong]} is there twice" if indices[wrong] < wrong else f"{wrong} is missing"
         raise UserError(
             f"{file}: the indices of its {len(labels)} classes must be 0 to {len(labels) - 1}, each once; {what}"
         )
@@ -85,7 +85,11 @@ def _read_split(
     files: dict[str, FoundFile],
     seen: dict[str, str],
 ) -> ClipSplit:
-    """The videos that `file` lists. `seen` says which split listed an id before, and is added to."""
+    """The videos that `file` lists.
+
+    Args:
+        seen: id -> split that lists it, of the splits read before; this one is added.
+    """
     content = read_annotations(file)
     if not isinstance(content, list) or not content:
         raise UserError(f'{file} lists no video; expected [{{"id": "1", "template": "..."}}, ...]')

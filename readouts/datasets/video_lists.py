@@ -1,8 +1,8 @@
-"""Data sets of labelled video files: what is there, what is missing, and which copy it is.
+"""Data sets of labelled video files: which of the listed videos a copy has, and the identity of the copy.
 
-The annotations are small and are hashed whole. The videos are hundreds of gigabytes: each is known by its name and its
-size in bytes, and is first opened when it is read. So a video that was encoded again is noticed, unless it happens to
-have the same size; one that is damaged within is not noticed before it is decoded.
+The content of annotations is hashed. Videos are hundreds of gigabytes: they are identified by name and size in bytes,
+and opened when they are decoded. So a re-encoded video is noticed, unless it has the same size by chance; damage within
+a file is noticed when it is decoded.
 """
 
 import dataclasses
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from readouts.datasets.opening import refuse_missing
 from rvm_bench.api.task import Coverage, Dataset, Task
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import manifest_sha256
 
 SHOWN = 10
-"""Missing videos that a run's coverage names; the others it counts. A copy of Kinetics misses thousands."""
+"""Missing videos per split that a run's coverage names; the others are counted. A copy of Kinetics lacks thousands."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +26,9 @@ class ClipExample:
     """A labelled video file.
 
     Attributes:
-        name: unique in its split; the file's stem.
+        name: stem of the file, unique in its split.
         label: index of its class.
-        length: frames that an evaluation takes of it, the unit of progress and of estimates.
+        length: number of frames that an evaluation reads, the unit of progress and of estimates.
     """
 
     name: str
@@ -38,24 +39,24 @@ class ClipExample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FoundFile:
-    """A file of a folder that was walked."""
+    """A file that `walk` found."""
 
     path: str
     bytes: int
 
     @property
     def folder(self) -> str:
-        """The name of the folder right around it."""
+        """The name of its parent folder."""
         return os.path.basename(os.path.dirname(self.path))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipSplit:
-    """The videos that one split lists, in its order: those that are there, and those that are not.
+    """The videos of a split, in the order of its list: those that exist, and those that are missing.
 
     Attributes:
-        name: of the split, as messages and the manifest call it.
-        examples: the videos that are there.
+        name: of the split, in messages and in the manifest.
+        examples: the videos that exist.
         sizes: of their files in bytes.
         missing: one line for each of the others.
     """
@@ -72,11 +73,11 @@ class ClipSplit:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Official:
-    """How many there are in the data set as it was published.
+    """Numbers of classes and videos in the data set as published.
 
     Attributes:
         title: of the data set.
-        beware: what else might be mistaken for it, for the message about another count.
+        beware: a data set that may be mistaken for it, for the message about different numbers.
     """
 
     title: str
@@ -91,11 +92,11 @@ class ClipCopy:
     """A copy of a data set of labelled videos.
 
     Attributes:
-        root: where it is.
-        classes: names by label index.
-        training, evaluation: what a head is trained on, and what is scored.
+        root: its folder.
+        classes: class names, by label index.
+        training, evaluation: the split that a head is fitted on, and the one that is scored.
         annotations: the files that list them.
-        official: what there would be.
+        official: numbers of the complete data set.
     """
 
     root: Path
@@ -107,12 +108,12 @@ class ClipCopy:
 
     @property
     def lists_official(self) -> bool:
-        """Whether the annotations list as many classes and videos as the official ones; which they are is not told."""
+        """Whether the annotations list as many classes and videos as the official ones; names are not compared."""
         listed = len(self.classes), self.training.listed, self.evaluation.listed
         return listed == (self.official.classes, self.official.training, self.official.evaluation)
 
     def manifest_sha256(self) -> str:
-        """Hash over the annotation files, and over split, name and size of every video that is there."""
+        """Hash over the annotation files, and over split, name and size of every video that exists."""
         digest = hashlib.sha256()
         annotations = ((file.relative_to(self.root).as_posix(), file) for file in self.annotations)
         digest.update(f"{manifest_sha256(annotations)}\n".encode())
@@ -122,7 +123,7 @@ class ClipCopy:
         return digest.hexdigest()
 
     def problems(self) -> list[str]:
-        """All that is wrong with the copy, one line each: other counts than the official ones, classes without a
+        """All that is wrong with the copy, one line each: numbers that differ from the official ones, classes without a
         training video, and every missing video. Empty for the complete official set."""
         lines = []
         if len(self.classes) != self.official.classes:
@@ -133,37 +134,39 @@ class ClipCopy:
                     f"videos of the {split.name} split: {split.listed:,} listed, {self.official.title} has "
                     f"{official:,}{self.official.beware}"
                 )
-        taught = {example.label for example in self.training.examples}
-        lines += [f"class {name!r} has no training video" for i, name in enumerate(self.classes) if i not in taught]
+        trained = {example.label for example in self.training.examples}
+        lines += [f"class {name!r} has no training video" for i, name in enumerate(self.classes) if i not in trained]
         return [*lines, *self.training.missing, *self.evaluation.missing]
 
     def dataset(self, task: Task[Any], *, length: int, allow_missing: bool) -> Dataset:
         """The evaluation split as a data set; the training split is part of its identity and of its coverage.
 
-        Videos count as official where the annotations list as many of everything as the official ones do.
+        Videos count as official where `lists_official`.
 
         Args:
-            length: frames that the evaluation takes of each video.
-            allow_missing: whether videos that the annotations list may be missing; they are then left out of training
-                and score, and the coverage counts them.
+            task: for messages.
+            length: number of frames that the evaluation reads of each video.
+            allow_missing: whether listed videos may be missing; they are then left out of training and score, and the
+                coverage counts them.
 
         Raises:
-            UserError: something is missing and `allow_missing` is false, or one of the splits has no video at all.
+            UserError: a video is missing and `allow_missing` is false, or one of the splits has no video at all.
         """
         splits = (self.training, self.evaluation)
         for split in splits:
             if not split.examples:
                 first = f"; {split.missing[0]}" if split.missing else ""
                 raise UserError(f"no video of the {split.name} split is under {self.root}{first}")
-        missing = sum(len(split.missing) for split in splits)
-        if missing and not allow_missing:
-            first = next(split.missing[0] for split in splits if split.missing)
-            more = f" (and {missing - 1:,} more of {sum(split.listed for split in splits):,})" if missing > 1 else ""
-            raise UserError(
-                f"{first}{more}; `rvm-bench data check {task.name} --data {self.root}` lists everything; "
-                "--allow-missing leaves the videos out, the score is then partial"
-            )
         usable = len(self.evaluation.examples)
+        refuse_missing(
+            [*self.training.missing, *self.evaluation.missing],
+            listed=sum(split.listed for split in splits),
+            usable=usable,
+            allow_missing=allow_missing,
+            task=task.name,
+            root=self.root,
+            unit="video",
+        )
         return Dataset(
             root=self.root,
             videos=tuple(dataclasses.replace(example, length=length) for example in self.evaluation.examples),
@@ -173,15 +176,15 @@ class ClipCopy:
                 usable=usable,
                 official=self.official.evaluation,
                 in_official=usable if self.lists_official else 0,
-                missing=tuple(line for split in splits for line in _digest(split)),
+                missing=tuple(line for split in splits for line in _shortened(split)),
             ),
         )
 
 
 def split_of(name: str, listed: Iterable[tuple[str, int, FoundFile | None, Path]]) -> ClipSplit:
-    """A split from (name, label index, file or None, where it should be) of every listed video, in order.
+    """A split from (name, label index, file or None, expected path) of every listed video, in order.
 
-    An empty file, as failed downloads leave them, counts as missing.
+    An empty file, the result of a failed download, counts as missing.
     """
     examples, sizes, missing = [], [], []
     for stem, label, found, expected in listed:
@@ -196,10 +199,10 @@ def split_of(name: str, listed: Iterable[tuple[str, int, FoundFile | None, Path]
 
 
 def walk(folder: Path, suffix: str) -> Iterator[FoundFile]:
-    """Every file with a suffix in a folder and the folders below it, in no particular order.
+    """Every file with a suffix in a folder and its subfolders, in no particular order.
 
-    Each folder is read once and each such file asked for its size, links being followed; nothing is opened. Hidden
-    files ("._x.mp4", which some archivers leave) are passed over, and so are links to nothing.
+    Each folder is listed once, and each such file is `stat`ed, following links; no file is opened. Hidden files
+    ("._x.mp4", which some archivers leave) and dangling links are skipped.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -212,7 +215,10 @@ def walk(folder: Path, suffix: str) -> Iterator[FoundFile]:
 
 
 def first_existing(root: Path, names: Sequence[str], kind: str) -> Path:
-    """The first of several usual places that exists.
+    """The first of several paths below `root` that exists.
+
+    Args:
+        kind: of file or folder, for the message.
 
     Raises:
         UserError: none does.
@@ -224,8 +230,8 @@ def first_existing(root: Path, names: Sequence[str], kind: str) -> Path:
     raise UserError(f"{root / names[0]} is missing{others}; expected {kind} of the official layout: is --data right?")
 
 
-def _digest(split: ClipSplit) -> list[str]:
-    """The lines of the missing videos: the first few, and how many there are in all."""
+def _shortened(split: ClipSplit) -> list[str]:
+    """The lines of the missing videos; of many the first few, after a line with their number."""
     if len(split.missing) <= SHOWN:
         return list(split.missing)
     total = f"{split.name}: {len(split.missing):,} of {split.listed:,} videos are missing, {SHOWN} of them named here"

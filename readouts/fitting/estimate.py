@@ -10,15 +10,16 @@ from readouts.heads.replicated import Sizes
 from readouts.losses import Measure
 
 CLIPS = 4
-"""At most so many copies of the example are given to the heads at once; the time grows in proportion from there."""
+"""At most so many copies of the example are in the timed batch; the time is scaled to the batch size."""
 
 
 def step_seconds(features: Tensor, item: Item, readout: Sizes, config: FitConfig, loss: Measure) -> float:
-    """Seconds that all heads side by side take for a step on given features: forward, backward and update.
+    """Seconds of one step of all replicas on given features: forward, backward and update.
 
     Args:
-        features: [T, N, D] of the example's clip, on the device that the fit will have.
+        features: [T, N, D] of the example's clip, on the device of the fit.
         item: the example.
+        readout, config, loss: as in `FitJob`.
     """
     count, device = min(CLIPS, config.batch), features.device
     replicas = Replicas(readout, config, device)
@@ -29,7 +30,7 @@ def step_seconds(features: Tensor, item: Item, readout: Sizes, config: FitConfig
     clips = copies(features)
     target = {name: copies(torch.as_tensor(value)) for name, value in item.target.items()}
     queries = None if item.queries is None else copies(torch.as_tensor(item.queries))
-    # The first pass allocates memory and selects kernels; the second one is the estimate.
+    # The first step also allocates memory and selects kernels; the second one is the estimate.
     for _ in range(2):
         stopwatch = Stopwatch(device)
         with stopwatch.section("gradient"):

@@ -1,16 +1,16 @@
-"""Frozen features on disk, rounded to 16 bits, for the next epoch or the next run.
+"""The cache of frozen features on disk, rounded to 16 bits, for the next epoch or the next run.
 
     <folder>/<first 16 digits of the identity's fingerprint>/
-        identity.json             all that can change a feature, apart from the pixels
+        identity.json             all that can change a feature, apart from the pixels; and the format of the files
         <random>.safetensors      about 256 MB of features, one tensor [T, N, D] per clip
-        <random>.index            where each clip lies in that shard, with checksums; written after it
+        <random>.index            position of each clip in that shard, with checksums; written after it
 
-A clip is found by the hash of the identity and of the clip's own key, so features that were made otherwise are never
-used. Shards are never changed in place. Each process writes shards of its own, and looks for those of others when it
-misses a clip.
+A clip is found by the hash of the identity and of the clip's own key, so features of another identity are never used.
+Shards are never changed in place. Each process writes shards of its own, and looks for those of others when it misses a
+clip.
 
 Everything is verified when it is read: an index line by its CRC-32, a shard's size and header when a process first
-opens it, and a clip's numbers by their xxHash every time (XXH3 runs at the speed of memory; `benchmarks/readouts.py`
+opens it, and a clip's features by their xxHash every time (XXH3 runs at the speed of memory; `benchmarks/readouts.py`
 prints it). They are copied from the file, not mapped, so a file that is truncated meanwhile cannot crash the process.
 What fails is logged once, removed from the index (in mode "write"), and computed again.
 """
@@ -57,7 +57,7 @@ class Cache:
 
     Attributes:
         folder: of all caches.
-        mode: "off"; "read" uses what is there; "write" also adds what is not.
+        mode: "off"; "read" uses stored features; "write" also stores new ones.
         dtype: "bfloat16" or "float16". With a cache every feature is rounded to it, whether it was stored or not.
     """
 
@@ -83,7 +83,7 @@ class Entry:
 
 
 class FeatureStore:
-    """Features of clips on disk.
+    """Features of clips on disk. The copy in a worker process logs nothing: the main process logs the same damage.
 
     Args:
         cache: where and how.
@@ -97,18 +97,14 @@ class FeatureStore:
         self.fingerprint = fingerprint(self.identity)
         self.folder = cache.folder / self.fingerprint[:16]
         self.shard_bytes = shard_bytes
+        self._logs = True
         self._pending: dict[str, Tensor] = {}
         self._entries: dict[str, Entry] = {}
         self._shards: dict[str, tuple[int, int, int]] = {}  # bytes, length of the header, its CRC-32
         self._open: OrderedDict[str, int] = OrderedDict()  # file descriptors, least recently used first
         self._seen_ns = -1
         if cache.mode == "write":
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"{self.folder}: {error.strerror}; set another cache folder, or --cache off") from None
-            if not (self.folder / "identity.json").exists():
-                write_json(self.folder / "identity.json", {"fingerprint": self.fingerprint, **self.identity})
+            self._make_folder()
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process reads the index itself; file descriptors are not shared.
@@ -116,13 +112,14 @@ class FeatureStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+        self._logs = False
 
     def __del__(self) -> None:
         for descriptor in getattr(self, "_open", {}).values():
             os.close(descriptor)
 
     def __contains__(self, key: str) -> bool:
-        """Whether a clip's features seem to be there; they may still turn out to be damaged when they are read."""
+        """Whether a clip's features are listed; they may still turn out to be damaged when they are read."""
         name = self._name(key)
         if name in self._pending or name in self._entries:
             return True
@@ -179,7 +176,7 @@ class FeatureStore:
         return rounded
 
     def add(self, key: str, features: Tensor) -> None:
-        """Keeps the features of a clip, in the cache's dtype, for the next shard; mode "read" keeps nothing."""
+        """Queues the features of a clip, in the cache's dtype, for the next shard; mode "read" stores nothing."""
         if self.cache.mode != "write":
             return
         self._pending[self._name(key)] = features.detach().cpu().clone()
@@ -187,7 +184,7 @@ class FeatureStore:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is gathered as a shard, however small."""
+        """Writes the queued features as a shard, however small."""
         if not self._pending:
             return
         shard = self.folder / f"{uuid.uuid4().hex}.safetensors"
@@ -236,14 +233,35 @@ class FeatureStore:
         size = " x ".join(map(str, shape))
         line = (
             f"features: at most {clips:,} clips of {size} {self.cache.dtype} are {total / 1e9:.1f} GB; "
-            f"{stored / 1e9:.1f} GB are there, {free / 1e9:.1f} GB are free in {self.folder}"
+            f"{stored / 1e9:.1f} GB are stored, {free / 1e9:.1f} GB are free in {self.folder}"
         )
         if self.cache.mode == "write" and missing > free:
             raise UserError(f"{line}: {(missing - free) / 1e9:.1f} GB too few; make room, or use --cache off")
         return line
 
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder}: {error.strerror}; set another cache folder, or --cache off") from None
+        if (self.folder / "identity.json").exists():
+            return
+        write_json(self.folder / "identity.json", {"fingerprint": self.fingerprint, **self.identity})
+        identities = self.cache.folder.glob("*/identity.json")
+        if older := sorted(file.parent.name for file in identities if _format(file) != FORMAT):
+            logger.info(
+                "features: caches of another format in %s are not used, and their features are computed again; delete "
+                "%s to free the disk",
+                self.cache.folder,
+                ", ".join(older),
+            )
+
     def _name(self, key: str) -> str:
         return sha256(f"{self.fingerprint} {key}".encode()).hexdigest()[:32]
+
+    def _warn(self, message: str) -> None:
+        if self._logs:
+            logger.warning("features: %s", message)
 
     def _refresh(self) -> None:
         """Reads index files that were written since the last look, by this process or another."""
@@ -251,6 +269,7 @@ class FeatureStore:
             changed_ns = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
             return
+        # A new file changes the folder's time, so a miss costs one stat and not a listing.
         if changed_ns == self._seen_ns:
             return
         for index in sorted(self.folder.glob("*.index")):
@@ -264,11 +283,11 @@ class FeatureStore:
         except FileNotFoundError:
             return
         if lines[-1]:
-            logger.warning("features: %s is cut short; the clips that it lacks are computed again", index.name)
+            self._warn(f"{index.name} is cut short; the clips that it lacks are computed again")
         facts = _from_index_line(lines[0])
         self._shards[index.stem] = (0, 0, 0) if facts is None else (facts["bytes"], facts["header"], facts["crc32"])
         if facts is None:
-            logger.warning("features: %s is damaged; its clips are computed again", index.name)
+            self._warn(f"{index.name} is damaged; its clips are computed again")
             return
         damaged = 0
         for line in lines[1:-1]:
@@ -279,7 +298,7 @@ class FeatureStore:
             entry = Entry(index.stem, found["at"], tuple(found["shape"]), found["xxh3_64"])
             self._entries.setdefault(found["name"], entry)
         if damaged:
-            logger.warning("features: %d lines of %s are damaged; their clips are computed again", damaged, index.name)
+            self._warn(f"{damaged} lines of {index.name} are damaged; their clips are computed again")
 
     def _descriptor(self, shard: str) -> int | None:
         """The open shard, or None (and all its entries dropped) where it is not what the index says."""
@@ -302,7 +321,7 @@ class FeatureStore:
         return descriptor
 
     def _drop_shard(self, shard: str) -> None:
-        logger.warning("features: %s.safetensors is missing, cut short or damaged; its clips are computed again", shard)
+        self._warn(f"{shard}.safetensors is missing, cut short or damaged; its clips are computed again")
         self._entries = {name: entry for name, entry in self._entries.items() if entry.shard != shard}
         if self.cache.mode == "write":
             (self.folder / f"{shard}.index").unlink(missing_ok=True)
@@ -311,12 +330,20 @@ class FeatureStore:
     def _discard(self, name: str, why: str) -> None:
         """Forgets one clip, in the index file too, so that its features are computed again."""
         entry = self._entries.pop(name)
-        logger.warning("features: %s in %s.safetensors %s; it is computed again", name, entry.shard, why)
+        self._warn(f"{name} in {entry.shard}.safetensors {why}; it is computed again")
         index = self.folder / f"{entry.shard}.index"
         if self.cache.mode == "write" and index.exists():
             lines = index.read_bytes().split(b"\n")[:-1]
             others = [line for line in lines if name.encode() not in line]
             write_atomically(index, "".join(line.decode("ascii", "replace") + "\n" for line in others))
+
+
+def _format(identity: Path) -> int | None:
+    """The format that a cache's identity.json names; None where it names none or cannot be read."""
+    try:
+        return json.loads(identity.read_text()).get("format")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _index_line(value: Mapping[str, Any]) -> str:

@@ -34,16 +34,16 @@ class FrozenFeatures:
 
         Returns:
             [B, T, N, D] on the encoder's device: float32 without a store, with one in its dtype. A stored clip and a
-            computed one have the same bits. Of stored clips it is valid until the next call: allocating memory for
-            every batch costs more than reading the features.
+            computed one have the same bits. Stored clips are in a buffer that the next call overwrites.
         """
         store = self.store
         if store is None:
             self.misses += len(keys)
             return self._encode(clip, range(len(keys)), shape)
+        # One buffer for all batches: allocating pages costs more than reading the features. It is NumPy's because NumPy
+        # asks the system for huge pages, and int16 because NumPy has no bfloat16.
         if self._buffer.shape[1:] != shape or len(self._buffer) < len(keys):
             self._buffer = np.empty((len(keys), *shape), np.int16)
-        # Memory of NumPy's, reused: it asks the system for huge pages, which torch does not, and is faster to copy to.
         batch, missing = torch.from_numpy(self._buffer[: len(keys)]).view(store.dtype), []
         for position, key in enumerate(keys):
             if key is None or store.read(key, shape, out=batch[position]) is None:
@@ -62,6 +62,7 @@ class FrozenFeatures:
 
     def _encode(self, clip: Callable[[int], np.ndarray], positions: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         clips = np.stack([clip(position) for position in positions])
+        # `fill`: a cached clip must have the same bits, whichever clips were encoded in the same call.
         fresh = encode_clips(self.encoder, clips, fill=self.store is not None)
         if fresh.shape[1:] != shape:
             raise UserError(f"features of a clip are {tuple(fresh.shape[1:])}; the readout expects {shape}")
@@ -71,11 +72,11 @@ class FrozenFeatures:
 def encode_clips(encoder: Encoder, clips: np.ndarray, *, fill: bool = False) -> Tensor:
     """uint8 [B, T, H, W, 3] -> float32 [B, T, N, D] of an encoder's readout layer; `fill` as in `Encoder.clips`.
 
-    Pictures that patches do not fill are resized to the next smaller size that they do: 256 px to 252 for patches of 14
-    (ours: the paper is silent). So a place in the picture stays the same share of it, which a crop would not do.
+    Frames whose sides are no multiple of the patch size are resized to the next smaller multiple: 256 px to 252 for
+    patches of 14 (our choice: the paper says nothing). This keeps relative coordinates, which a crop would not.
     """
-    (b, t, *size_hw), step = clips.shape[:4], encoder.card.patch
-    filled = size_hw[0] // step * step, size_hw[1] // step * step
-    if min(filled) and list(filled) != size_hw:
-        clips = resize(clips.reshape(-1, *clips.shape[2:]), filled).reshape(b, t, *filled, 3)
+    (b, t, *size_hw), patch = clips.shape[:4], encoder.card.patch
+    multiple_hw = size_hw[0] // patch * patch, size_hw[1] // patch * patch
+    if min(multiple_hw) and list(multiple_hw) != size_hw:
+        clips = resize(clips.reshape(-1, *clips.shape[2:]), multiple_hw).reshape(b, t, *multiple_hw, 3)
     return encoder.clips(clips, fill=fill).flatten(2, 3)

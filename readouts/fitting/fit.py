@@ -226,7 +226,7 @@ class _Fitter:
         with self.stopwatch.section("loading", enabled=timed):
             parts = [next(batches).to(self.device) for _ in range(config.accumulate)]
         for part in parts:
-            self.left_out.update(part.damaged)
+            self.left_out.update(part.left_out)
         with self.stopwatch.section("step", enabled=timed):
             losses = train_step(
                 self.replicas,
@@ -292,11 +292,11 @@ class _Fitter:
         tensors, facts = checkpoint
         self.step = facts["step"]
         self.replicas.optimiser.load(tensors, self.step)
-        self.finite.copy_(tensors["alive"])
-        self.loss_since_log.copy_(tensors["window"])
+        self.finite.copy_(tensors["finite"])
+        self.loss_since_log.copy_(tensors["loss_since_log"])
         self.stopwatch.seconds.update(facts["seconds"])
         self.timed_clips = facts["timed_clips"]
-        self.left_out = set(facts["damaged"])
+        self.left_out = set(facts["left_out"])
         logger.info(f"{self.folder.path}: resumed from step {self.step:,} of {self.config.steps:,}")
 
     def _save(self) -> None:
@@ -304,12 +304,12 @@ class _Fitter:
             return
         if self.features.store is not None:
             self.features.store.flush()
-        tensors = {**self.replicas.optimiser.tensors(), "alive": self.finite, "window": self.loss_since_log}
+        tensors = {**self.replicas.optimiser.tensors(), "finite": self.finite, "loss_since_log": self.loss_since_log}
         facts = {
             "step": self.step,
             "seconds": dict(self.stopwatch.seconds),
             "timed_clips": self.timed_clips,
-            "damaged": sorted(self.left_out),
+            "left_out": sorted(self.left_out),
         }
         self.folder.save(tensors, facts)
 
@@ -323,7 +323,7 @@ class _Fitter:
         sums = torch.zeros(len(self.names) + 1, dtype=torch.float64, device=self.device)
         for batch in self.held_out.load(parts, self.job.workers):
             batch.to(self.device)
-            self.left_out.update(batch.damaged)
+            self.left_out.update(batch.left_out)
             if not batch.numbers:
                 continue
             outputs = self.replicas.outputs(self._encode(self.held_out, batch), batch.queries)
@@ -389,7 +389,7 @@ class _Fitter:
             "steps": self.config.steps,
             "training_examples": len(self.training.indices),
             "held_out_examples": len(self.held_out.indices),
-            "damaged": sorted(self.left_out),
+            "left_out": sorted(self.left_out),
             "processes": self.processes.world_size,
             "wall_s": round(seconds["wall"], 3),
             "clips_per_s": round(self.timed_clips / everything, 3),

@@ -18,8 +18,8 @@ class Fitted:
     """A fitted readout.
 
     Attributes:
-        readout: the chosen one, with no replica axis, on the encoder's device.
-        summary: what fit.json says.
+        readout: the chosen replica, without a replica axis, on the encoder's device.
+        summary: the content of fit.json.
     """
 
     readout: ReplicatedReadout
@@ -35,7 +35,7 @@ def load_readout(file: Path) -> ReplicatedReadout:
     """The readout of a `readout.safetensors`.
 
     Raises:
-        UserError: it is not one, or an array is missing, too many or of another shape.
+        UserError: it is not one, or an array is missing, unexpected or of another shape.
     """
     from safetensors import SafetensorError, safe_open
 

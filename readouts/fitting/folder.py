@@ -1,6 +1,6 @@
 """The folder of one fit, which survives being killed at any point. Beside what every `TrainingFolder` has:
 
-checkpoint.safetensors  parameters, moments and counters at some step; replaced as a whole, gone when all is done
+checkpoint.safetensors  parameters, moments and counters at some step; replaced atomically, deleted when the fit is done
 readout.safetensors     the chosen readout under the released names
 fit.json                every replica's held-out score, the choice and its rule, time and speed
 """
@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import xxhash
@@ -25,19 +24,19 @@ from rvm_bench.api.encoder import Encoder
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json, write_json
 from rvm_bench.formats.hashes import file_sha256
-from rvm_bench.runs.fingerprint import LIBRARIES, source_sha256
+from rvm_bench.runs.fingerprint import code_of, code_sha256, numerics
 from rvm_bench.runs.training_folder import TrainingFolder
 
 CHECKPOINT, READOUT, SUMMARY = "checkpoint.safetensors", "readout.safetensors", "fit.json"
 
 
 class FitFolder(TrainingFolder):
-    """What a fit keeps on disk."""
+    """The files of a fit."""
 
     kind: ClassVar[str] = "fit"
 
     def finished(self) -> dict[str, Any] | None:
-        """What fit.json says, where the fit is done.
+        """The content of fit.json; None where the fit is not finished.
 
         Raises:
             UserError: the readout beside it is missing or damaged.
@@ -51,10 +50,10 @@ class FitFolder(TrainingFolder):
         return summary
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the last checkpoint, or None.
+        """Tensors and counters of the last checkpoint; None where there is none.
 
         Raises:
-            UserError: it is damaged, or was made under another identity.
+            UserError: it is damaged, or belongs to a fit of another identity.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -75,7 +74,7 @@ class FitFolder(TrainingFolder):
         return tensors, facts
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Replaces the checkpoint; the log is on the disk before it."""
+        """Replaces the checkpoint. The log is synced first, so that it is never behind the checkpoint."""
         self.sync_log()
         tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         facts = {**facts, "identity": self.fingerprint, "checksum": _checksum(tensors)}
@@ -90,7 +89,7 @@ class FitFolder(TrainingFolder):
         self.write_line(step, {"loss": list(losses), "learning_rate": list(rates)}, scalars)
 
     def finish(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """Writes the readout and then the summary, which makes the fit a finished one, and drops the checkpoint."""
+        """Writes the readout, then the summary, which marks the fit as finished, and deletes the checkpoint."""
         save_atomically(self.path / READOUT, tensors, facts)
         sha256 = file_sha256(self.path / READOUT)
         write_json(self.path / SUMMARY, {"identity": self.fingerprint, **summary, "readout_sha256": sha256})
@@ -102,7 +101,7 @@ class FitFolder(TrainingFolder):
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """xxHash over names, shapes and contents."""
+    """xxHash over names, shapes and contents: safetensors notices a file that is cut short, but no flipped bit."""
     digest = xxhash.xxh3_64()
     for name in sorted(tensors):
         content = tensors[name].contiguous().numpy()
@@ -116,12 +115,12 @@ NOT_IDENTITY = ("log_every", "checkpoint_every_s")
 
 
 def feature_identity(encoder: Encoder, source: Source) -> dict[str, Any]:
+    """All that can change the features of given pixels, as JSON values."""
     return {
         "encoder": encoder.describe(),
         "preprocessing": source.preprocessing(),
-        "code_sha256": source_sha256([Encoder, type(encoder), type(source)]),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "device": encoder.device.type,
+        "code_sha256": code_sha256(code_of(encoder) | code_of(source) | {"readouts.fitting.features"}),
+        "numerics": numerics(encoder),
     }
 
 
@@ -143,14 +142,20 @@ def fit_identity(
         "fit": {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY},
         "functions": [name for _, name in functions],
         "selection": [selection.name, selection.higher_is_better],
-        "functions_sha256": source_sha256([type(readout), *(function for function, _ in functions)]),
+        "functions_sha256": code_sha256(
+            code_of(readout) | {"readouts.fitting.fit"} | {function.__module__ for function, _ in functions}
+        ),
+        "fit_numerics": numerics(encoder, fits=True),
         "features": "float32" if cache is None else cache.dtype,
     }
     return json.loads(json.dumps(identity))
 
 
 def _unwrapped(function: Any) -> tuple[Any, str]:
-    """What holds the code of a function, and its name with what was set in it: a partial, or a dataclass instance."""
+    """The object whose source code a measure runs, and its name with the arguments bound to it.
+
+    A measure is a function, a `functools.partial` of one, or a dataclass instance, whose repr names its values.
+    """
     if isinstance(function, functools.partial):
         inner, name = _unwrapped(function.func)
         return inner, f"{name} {function.args!r} {sorted(function.keywords.items())!r}"

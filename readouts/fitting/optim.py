@@ -1,4 +1,4 @@
-"""How readouts are optimised: the recipe with its schedule, and AdamW over replicas that lie side by side."""
+"""How readouts are optimised: the recipe with its schedule, and AdamW with a learning rate per replica."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,23 @@ from rvm_bench.nn.schedule import warmup_cosine
 class FitConfig:
     """How readouts are fitted. Defaults: SciVid's recipe, the only official one (scivid `configs/launch_config.py`).
 
-    Cost at the defaults: 1,280,000 clips through the encoder (7.6 epochs of SSv2, 2.4 of Kinetics-700), less what a
-    cache saves. All learning rates and seeds share them.
+    Cost at the defaults: 1,280,000 clips through the encoder (7.6 epochs of SSv2, 2.4 of Kinetics-700), fewer with a
+    cache. All learning rates and seeds share them.
 
     Attributes:
-        learning_rates: peaks; the official 3e-4, and one to each side of it. seeds: of the initialisation. There is
-            one replica for each pair, in the order of the rates, and of the seeds within one rate.
-        weight_decay: on every parameter, times the learning rate.
-        warmup_steps, steps, final_rate: linear from 0, then a cosine to `final_rate`, the same for every peak (optax
-            `warmup_cosine_decay_schedule`; between peaks of 1e-4 and 1e-3 it makes no difference).
+        learning_rates: peak learning rates: the official 3e-4, a smaller and a larger one. seeds: of the
+            initialisation. There is one replica per pair; rates vary slowest.
+        weight_decay: decoupled, on every parameter, multiplied by the learning rate.
+        warmup_steps, steps, final_rate: linear warm-up from 0, then cosine decay to `final_rate`, the same for every
+            peak (optax `warmup_cosine_decay_schedule`; between peaks of 1e-4 and 1e-3 it makes no difference).
         beta1, beta2, eps: of AdamW.
-        batch: clips of a step over all processes. accumulate: parts in which each process takes its share.
-        held_out: share of the training names that is not trained on and selects the replica; at least
-            `held_out_least` names.
+        batch: clips per step, over all processes. accumulate: parts into which each process divides its own.
+        held_out: fraction of the training names that is held out to select the replica; at least `held_out_least`
+            names.
         sampling_seed: of the order of the examples and of their augmentation.
-        autocast: "bfloat16" runs the readouts' products in it; parameters and moments are float32 in any case.
-        query_chunk: queries that attend together; see `AttentionReadout`.
-        log_every: steps between lines of the log; their losses are means over these steps.
+        autocast: dtype of the readouts' matrix products; parameters and moments are float32 in any case.
+        query_chunk: queries per attention call; see `AttentionReadout`.
+        log_every: steps between lines of the log, whose losses are means over these steps.
         checkpoint_every_s: least wall time between checkpoints.
     """
 
@@ -57,9 +57,9 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         if not self.learning_rates or not self.seeds:
-            raise UserError("learning_rates and seeds must each name at least one")
+            raise UserError("learning_rates and seeds must each have at least one value")
         if len(set(self.replicas)) < len(self.replicas):
-            raise UserError(f"learning_rates {self.learning_rates} or seeds {self.seeds} name one twice")
+            raise UserError(f"learning_rates {self.learning_rates} or seeds {self.seeds} have a value twice")
         if not 0 <= self.warmup_steps < self.steps:
             raise UserError(f"warmup_steps is {self.warmup_steps} of {self.steps} steps; expected 0 <= it < steps")
         for name in ("batch", "accumulate", "log_every", "query_chunk", "held_out_least"):
@@ -76,18 +76,18 @@ class FitConfig:
         return [(rate, seed) for rate in self.learning_rates for seed in self.seeds]
 
     def rate(self, peak: float, step: int) -> float:
-        """Learning rate of the update that follows `step` updates."""
+        """Learning rate of the update after `step` updates."""
         return warmup_cosine(step, peak=peak, final=self.final_rate, warmup_steps=self.warmup_steps, steps=self.steps)
 
 
 class StackedAdamW:
-    """AdamW over a module with a leading axis of replicas, each with a learning rate of its own.
+    """AdamW over a module with a leading axis of replicas, with a learning rate per replica.
 
-    It is torch's fused AdamW over views: one group per replica, of its slice of every parameter. Gradients lie in one
-    buffer, so that processes can sum them in one call.
+    It is torch's fused AdamW over views: one parameter group per replica, holding its slice of every parameter.
 
     Attributes:
-        gradient: of all parameters, flat.
+        gradient: gradients of all parameters in one flat buffer, so that processes sum them in one all-reduce.
+        slices: "<replica>.<parameter>" -> that replica's parameter, a view of the module's.
     """
 
     def __init__(self, module: torch.nn.Module, replicas: int, config: FitConfig) -> None:
@@ -98,9 +98,11 @@ class StackedAdamW:
         groups: list[dict[str, Any]] = [{"params": []} for _ in range(replicas)]
         start = 0
         for name, parameter in parameters.items():
+            # `backward` adds to a `grad` that exists, so gradients are accumulated in the buffer without a copy.
             parameter.grad = self.gradient[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
             for replica, group in enumerate(groups):
+                # Views share memory with the module: the optimiser updates the module in place.
                 part = parameter.detach()[replica]
                 part.grad = parameter.grad[replica]
                 group["params"].append(part)
@@ -111,13 +113,13 @@ class StackedAdamW:
         )
 
     def step(self, rates: Sequence[float]) -> None:
-        """One update; `rates` in the order of the replicas."""
+        """One update, with the learning rate of each replica."""
         for group, rate in zip(self._torch.param_groups, rates, strict=True):
             group["lr"] = rate
         self._torch.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and both moments of every replica, by name: all that a checkpoint needs beside the step."""
+        """Parameters and both moments of every replica, by name: the state of the optimiser beside the step count."""
         moments = {
             f"{kind}.{name}": self._torch.state[part][kind]
             for name, part in self.slices.items()
@@ -126,7 +128,7 @@ class StackedAdamW:
         return {**self.slices, **moments}
 
     def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Restores what `tensors` gave after `steps` updates."""
+        """Restores the `tensors` of a checkpoint that was made after `steps` updates."""
         for name, part in self.slices.items():
             with torch.no_grad():
                 part.copy_(tensors[name])
@@ -137,7 +139,7 @@ class StackedAdamW:
 
 
 class Replicas:
-    """The heads of a fit, one per learning rate and seed, as one module, and their optimiser.
+    """The readouts of a fit, one per learning rate and seed, as one module, and their optimiser.
 
     Attributes:
         module: with a leading axis of replicas in every parameter.

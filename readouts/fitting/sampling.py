@@ -1,8 +1,8 @@
-"""Which training example stands where in which batch, and how it gets there.
+"""Which training example is at which position of which batch, and how batches are loaded.
 
-The sample number n = step * batch + position decides everything: the example is the n-th of a sequence of epochs, each
-a permutation drawn from (seed, epoch), and its augmentation is drawn from (seed, n). So neither a resume, nor the
-number of processes, nor that of worker processes changes what is seen.
+The sample number n = step * batch + position determines everything: the example is the n-th of a sequence of epochs,
+each a permutation drawn from (seed, epoch), and its augmentation is drawn from (seed, n). So examples depend neither on
+whether a fit was resumed, nor on the number of processes or of workers.
 """
 
 import functools
@@ -22,15 +22,15 @@ from rvm_bench.errors import DamagedFile, UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A training example, as drawn.
+    """A training example.
 
     Attributes:
-        clip: gives uint8 [T, H, W, 3] RGB, of one size in all items. It is called only where the features are not
-            stored, so decoding belongs in here, and what it needs at random is drawn before.
-        target: what the loss needs, by name; arrays of one shape in all items.
-        queries: float32 [Q, query_channels] for a readout whose queries are given.
+        clip: returns uint8 [T, H, W, 3] RGB, of one size in all items. It is called only where the features are not
+            cached, so decoding belongs in here, and its random numbers are drawn before.
+        target: inputs of the loss by name; arrays of one shape in all items.
+        queries: float32 [Q, query_channels] for a readout with input queries.
         key: identity of the clip's exact pixels before the encoder's own normalisation (file, size or hash, frames,
-            crop); None where a random augmentation makes every clip a new one, which is then never stored.
+            crop); None where random augmentation makes every clip a new one, which is never cached.
     """
 
     clip: Callable[[], np.ndarray]
@@ -40,12 +40,12 @@ class Item:
 
 
 class Source(Protocol):
-    """The training split of a task. It is pickled where worker processes load it.
+    """The training split of a task. It is pickled for worker processes.
 
     Attributes:
-        names: of the examples, stable when others are added. Examples that share a name (the windows of one scene)
-            are trained on, or held out, together.
-        distinct: how many different keys its items can have, held-out ones included; 0 where none has a key.
+        names: of the examples, stable when others are added. Examples that share a name (windows of one scene) are
+            all in the training part, or all held out.
+        distinct: number of different keys of its items, held-out ones included; 0 where none has a key.
     """
 
     @property
@@ -58,13 +58,13 @@ class Source(Protocol):
         """All that can change the items, as JSON values: protocol, hash of the data, augmentation."""
 
     def preprocessing(self) -> dict[str, Any]:
-        """That part of it which makes pixels of a clip that its `key` names (size, resampling, colour range)."""
+        """The part of it that determines the pixels of a clip with a given `key` (size, resampling, colour range)."""
 
     def train_item(self, index: int, rng: np.random.Generator) -> Item:
         """An example for training; all that is random comes from `rng`."""
 
     def held_out_item(self, index: int) -> Item:
-        """The same example by the evaluation's rule."""
+        """The same example as the evaluation would sample it: nothing is random."""
 
 
 @dataclass(kw_only=True)
@@ -74,10 +74,10 @@ class Batch:
     Attributes:
         numbers: sample numbers (or positions among the held-out examples).
         keys: of the clips.
-        decoded: position -> uint8 [T, H, W, 3], of the clips that no store had when the batch was made.
+        decoded: position -> uint8 [T, H, W, 3], of the clips whose features were not in the store.
         target: name -> [B, ...].
         queries: [B, Q, query_channels] or None.
-        damaged: of each clip that was left out because it cannot be read, what is wrong.
+        left_out: one line for each clip that was left out because it cannot be read.
     """
 
     numbers: Sequence[int]
@@ -85,39 +85,40 @@ class Batch:
     decoded: dict[int, Tensor]
     target: dict[str, Tensor]
     queries: Tensor | None
-    damaged: list[str]
+    left_out: list[str]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same with target and queries on a device."""
+        """Moves target and queries to a device, in place."""
         self.target = {name: value.to(device) for name, value in self.target.items()}
         self.queries = None if self.queries is None else self.queries.to(device)
         return self
 
 
 def split(names: Sequence[str], fraction: float, least: int) -> tuple[list[int], list[int]]:
-    """Indices of the examples to train on and of those held out, each in order.
+    """Indices of the training and of the held-out examples, each in order.
 
-    A name is held out where its hash, as a number in [0, 1), is below `fraction`; where that makes fewer than `least`
-    names, those with the `least` smallest hashes. So an example keeps its side when others are added.
+    A name is held out where its hash, as a number in [0, 1), is below `fraction`; where these are fewer than `least`
+    names, those with the `least` smallest hashes. So an example stays in its part when others are added.
 
     Raises:
-        UserError: nothing would be left to train on, or nothing be held out.
+        UserError: one of the two parts would be empty.
     """
-    place = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
-    held = {name for name in place if place[name] < fraction}
-    if len(held) < least:
-        held = set(sorted(place, key=lambda name: (place[name], name))[:least])
-    if not held or len(held) == len(place):
+    hashed = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
+    held_out = {name for name in hashed if hashed[name] < fraction}
+    if len(held_out) < least:
+        held_out = set(sorted(hashed, key=lambda name: (hashed[name], name))[:least])
+    if not held_out or len(held_out) == len(hashed):
         raise UserError(
-            f"{len(held)} of {len(place)} training examples (by name) would be held out; "
+            f"{len(held_out)} of {len(hashed)} training examples (by name) would be held out; "
             "there must be some on both sides: change held_out or held_out_least, or add data"
         )
-    sides: tuple[list[int], list[int]] = ([], [])
+    parts: tuple[list[int], list[int]] = ([], [])
     for index, name in enumerate(names):
-        sides[name in held].append(index)
-    return sides
+        parts[name in held_out].append(index)
+    return parts
 
 
+# Two: a batch may straddle the end of an epoch.
 @functools.lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
@@ -127,21 +128,21 @@ def _stacked(arrays: Sequence[Any]) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(array) for array in arrays]))
 
 
-def _same(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
 @dataclass(kw_only=True)
 class Batches(Dataset[Any]):
-    """Batches by the sample numbers they hold.
+    """A data set of batches, indexed by the sample numbers of a batch.
 
     Attributes:
-        source: where examples come from.
-        indices: those to draw from.
-        seed: of the order and of the augmentation; None takes every index as it stands, by the evaluation's rule.
-        store: features that need no decoding; None where there is no cache.
-        allow_missing: whether a clip that cannot be read is left out of its batch, which is the smaller for it,
-            and named there; else it is an error.
+        source: of the examples.
+        indices: of the examples in the source to draw from.
+        seed: of the order and of the augmentation; None: held-out examples, in order and not augmented.
+        store: cached features, whose clips need not be decoded; None where there is no cache.
+        allow_missing: whether a clip that cannot be read is left out of its batch, which becomes smaller, and named
+            there; else it is an error.
     """
 
     source: Source
@@ -151,18 +152,18 @@ class Batches(Dataset[Any]):
     allow_missing: bool = False
 
     def item(self, number: int) -> Item:
-        """The sample of this number."""
+        """The example with this sample number."""
         if self.seed is None:
             return self.source.held_out_item(self.indices[number])
-        epoch, place = divmod(number, len(self.indices))
-        index = self.indices[_permutation(self.seed, epoch, len(self.indices))[place]]
+        epoch, position = divmod(number, len(self.indices))
+        index = self.indices[_permutation(self.seed, epoch, len(self.indices))[position]]
         return self.source.train_item(index, np.random.default_rng([self.seed, 1, number]))
 
     def clip_shape(self) -> tuple[int, ...]:
         """(T, H, W, 3) of the clips, from the first that can be read.
 
         Raises:
-            UserError: of that file, or of the first where none can be read.
+            UserError: the first clip cannot be read and `allow_missing` is false, or none can.
         """
         first: UserError | None = None
         for number in range(len(self.indices)):
@@ -176,11 +177,11 @@ class Batches(Dataset[Any]):
         raise first
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch | UserError:
-        """A batch; or the error of a user's file, which a worker process hands over instead of a traceback."""
-        kept: list[int] = []
+        """A batch; or the error of a file, returned because a worker would wrap one that is raised in a traceback."""
+        loaded: list[int] = []
         items: list[Item] = []
         decoded: dict[int, Tensor] = {}
-        damaged: list[str] = []
+        left_out: list[str] = []
         for number in numbers:
             try:
                 item = self.item(number)
@@ -189,40 +190,40 @@ class Batches(Dataset[Any]):
             except UserError as error:
                 if not (self.allow_missing and isinstance(error, DamagedFile)):
                     return error
-                damaged.append(str(error))
+                left_out.append(str(error))
                 continue
-            kept.append(number)
+            loaded.append(number)
             items.append(item)
         names = items[0].target if items else ()
         return Batch(
-            numbers=kept,
+            numbers=loaded,
             keys=[item.key for item in items],
             decoded=decoded,
             target={name: _stacked([item.target[name] for item in items]) for name in names},
             queries=_stacked([item.queries for item in items]) if items and items[0].queries is not None else None,
-            damaged=damaged,
+            left_out=left_out,
         )
 
     def clip(self, batch: Batch, position: int) -> np.ndarray:
-        """The pixels of one clip of a batch, decoded now where its features were promised and then were not there."""
+        """The pixels of one clip of a batch; decoded now where the store listed but could not read it."""
         if position in batch.decoded:
             return batch.decoded[position].numpy()
         return self.item(batch.numbers[position]).clip()
 
     def load(self, schedule: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
-        """The batches of a schedule in its order, made ahead by `workers` processes (0: by this one, when asked).
+        """The batches of a schedule, in its order, loaded ahead by `workers` processes (0: in this one, on demand).
 
-        Workers are started afresh, not forked: a fork copies neither the threads of torch and of video decoders nor an
-        accelerator in a usable state. Each computes with one thread.
+        Workers use the "forkserver" start method: after a plain fork, CUDA and the threads of torch and of video
+        decoders do not work. Each worker computes with one thread.
 
         Raises:
-            UserError: of a file that cannot be read, in one line, whichever process met it.
+            UserError: a file cannot be read, in whichever process.
         """
         loader = DataLoader(
             self,
             sampler=schedule,
             batch_size=None,
-            collate_fn=_same,
+            collate_fn=_identity,
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
@@ -233,10 +234,10 @@ class Batches(Dataset[Any]):
 
 
 def schedule(steps: range, *, batch: int, accumulate: int = 1, world: int = 1, rank: int = 0) -> list[range]:
-    """Sample numbers of each part of each step that falls to a process: its slice of the batch, in `accumulate` parts.
+    """Sample numbers of each part of each step of one process: its slice of the batch, in `accumulate` parts.
 
     Raises:
-        UserError: the batch cannot be divided so.
+        UserError: `batch` is no multiple of `world * accumulate`.
     """
     size, rest = divmod(batch, world * accumulate)
     if rest:

@@ -1,12 +1,11 @@
-"""The attentive readout: learned or given queries attend once over all tokens of a clip's frozen features.
+"""The attentive readout: learned or given queries cross-attend once to all tokens of a clip's frozen features.
 
 This is the released AttentionReadout (github.com/google-deepmind/representations4d, `models/readout.py`) with both of
 its defaults on: the residual of V-JEPA's pooler and a learned temporal embedding. Several readouts of one shape train
 side by side as one module: every parameter has a leading axis of replicas, and the features are normalised once.
 
-The released module has a bias of the keys. It adds the same to every logit of a query, which the softmax takes away
-again; its gradient is rounding noise around zero, which Adam would blow up to full steps. So it is loaded and saved,
-and otherwise left out.
+The released module has a key bias. It adds one constant to all logits of a query, to which softmax is invariant; its
+gradient is rounding noise, which Adam would scale up to full steps. So it is loaded and saved, but not used.
 
 Shape letters: R replicas, B clips, T frames, N tokens of a frame, M = T N, C channels of a feature, P channels of the
 readout, H heads, d = P / H, Q queries, K outputs of a query.
@@ -23,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from readouts.heads.replicated import Names, ReplicatedReadout, Sizes, demand
+from readouts.heads.replicated import Names, ReplicatedReadout, Sizes, require_arrays
 from rvm_bench.errors import UserError
 
 NORM_EPS = 1e-6
@@ -34,11 +33,11 @@ class ReadoutConfig(Sizes):
     """Every size of a readout.
 
     Attributes:
-        outputs: K, numbers per query.
-        queries: learned queries; 0 where they are given with every call.
-        query_channels: channels of given queries; 0 where they are learned.
-        output_shape: frames, height, width and channels into which the queries' outputs are laid; None leaves them.
-        patch: frames, height and width that one query covers of it.
+        outputs: K, output channels of a query.
+        queries: number of learned queries; 0 where queries are an input.
+        query_channels: channels of input queries; 0 where queries are learned.
+        output_shape: (frames, height, width, channels) of the video that the outputs are rearranged into; None: not.
+        patch: (frames, height, width) of the patch of that video that one query predicts.
     """
 
     kind: ClassVar[str] = "attention"
@@ -59,12 +58,12 @@ class AttentionReadout(ReplicatedReadout):
 
     Args:
         config: sizes.
-        replicas: how many readouts train side by side; a single one has no replica axis in its output.
+        replicas: number of readouts that train side by side; a single one has no replica axis in its output.
         seeds: of the initialisation, one per replica; the default is 0, 1, ...
-        chunk: queries that attend together. Smaller chunks bound memory (in training they are computed twice);
-            the result is the same.
+        chunk: queries per attention call. Smaller chunks need less memory (in training each is computed twice); the
+            result is the same.
         fold: with one learned query, fold the key projection into the query and project values after pooling: the same
-            function for a fraction of the work. False takes the plain way, for comparison.
+            function for a fraction of the FLOPs. False computes keys and values, for comparison.
     """
 
     config: ReadoutConfig
@@ -95,7 +94,7 @@ class AttentionReadout(ReplicatedReadout):
         if c.params % c.heads:
             raise UserError(f"a readout of {c.params} channels cannot be split into {c.heads} heads")
         if bool(c.queries) == bool(c.query_channels):
-            raise UserError("a readout has either learned queries or given ones: set queries or query_channels")
+            raise UserError("a readout has either learned queries or input queries: set queries or query_channels")
         self.config, self.replicas, self.chunk = config, replicas, chunk
         self.folded = fold and c.queries == 1
         shapes = {
@@ -137,19 +136,19 @@ class AttentionReadout(ReplicatedReadout):
         """The readout in arrays with the released flax names, without a leading `params/`.
 
         Args:
-            arrays: name -> array; all that the readout has, and no more.
+            arrays: name -> array, exactly the parameters of the readout.
             num_heads: H.
-            num_queries: learned queries; checked where given, else read from the arrays (which hold none where the
-                queries are given with every call).
+            num_queries: learned queries; None reads their number from the arrays (which have none where queries are an
+                input).
             output_shape, patch: as in `ReadoutConfig`.
 
         Raises:
-            UserError: an array is missing, too many, or of another shape; it is named.
+            UserError: an array is missing, unexpected, or of another shape; it is named.
         """
         learned = "query" in arrays or bool(num_queries)
         head = "Dense_1" if learned else "Dense_2"
         given = {"query": 3} if learned else {"Dense_0/kernel": 2}
-        demand(arrays, {"key_embedding/kernel": 3, "temporal_posenc/embeddings": 3, **given, f"{head}/bias": 1})
+        require_arrays(arrays, {"key_embedding/kernel": 3, "temporal_posenc/embeddings": 3, **given, f"{head}/bias": 1})
         channels = arrays["key_embedding/kernel"].shape[0]
         config = ReadoutConfig(
             frames=arrays["temporal_posenc/embeddings"].shape[0],
@@ -172,17 +171,24 @@ class AttentionReadout(ReplicatedReadout):
         return released_names(self.config)
 
     def outputs(self, features: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Features [B, T, N, C], and given queries [B, Q, query_channels] or those of each replica [R, B, Q, ...].
+        """Outputs of all replicas.
+
+        Args:
+            features: [B, T, N, C].
+            queries: [B, Q, query_channels], or [R, B, Q, query_channels] with queries of each replica; None where they
+                are learned.
 
         Returns:
-            [R, B, Q, K]; [R, B, K] for one learned query; [R, B, *output_shape] where the config lays them out. A call
-            of the module gives the same, without R where there is one replica.
+            [R, B, Q, K]; [R, B, K] for one learned query; [R, B, *output_shape] where the config has one.
+
+        Raises:
+            ValueError: shapes that do not fit, or queries where they are learned, or none where they are not.
         """
         c = self.config
         if features.shape[1] != c.frames or features.shape[3] != c.channels:
             raise ValueError(f"features {tuple(features.shape)}; expected [B, {c.frames}, N, {c.channels}]")
         if (queries is None) != bool(c.queries):
-            raise ValueError("queries must be given exactly where the readout has none of its own")
+            raise ValueError("queries must be given exactly where the readout has no learned ones")
         normed = F.layer_norm(features.float(), (c.channels,), eps=NORM_EPS)
         outputs = self._head(self.query, self._pool(normed)) if self.folded else self._attend_all(normed, queries)
         if c.queries == 1:
@@ -190,10 +196,12 @@ class AttentionReadout(ReplicatedReadout):
         return outputs if c.output_shape is None else self._lay_out(outputs)
 
     def _pool(self, normed: Tensor) -> Tensor:
-        """The attended values [R, B, 1, P] of the one learned query, from normalised features [B, T, N, C].
+        """The attended values [R, B, 1, P] of the single learned query, from normalised features [B, T, N, C].
 
-        softmax(q (x Wk)) (x Wv) = (softmax((q Wk) x) x) Wv: keys are never computed, and values only of the pooled
-        features. x is scale * normed + bias + time, so all but `normed` acts on sums over tokens.
+        softmax(q (x Wk)^T) (x Wv) = (softmax((q Wk^T) x^T) x) Wv. Keys are never computed, and values only of the H
+        pooled features: 2 M C H multiplications per clip and replica, where keys and values of all tokens take 2 M C P.
+        Here x = scale * normed + shift, shift = bias + time [T, C]. All replicas share `normed`; scale and shift are
+        applied to the query before and to the pooled features after, so that x of a replica is never computed.
         """
         c, size = self.config, self.config.params // self.config.heads
         b, t, n, _ = normed.shape
@@ -201,11 +209,14 @@ class AttentionReadout(ReplicatedReadout):
         folded = torch.einsum("rchd,rhd->rhc", self.key_kernel.view(split), self.query.view(-1, c.heads, size))
         folded = folded / math.sqrt(size)
         shift = self.norm_bias[:, None] + self.time  # [R, T, C]
+        # Logits: the shift of a token depends on its frame alone, so its part is one number per frame.
         by_time = torch.einsum("rhc,rtc->rht", folded, shift).flatten(0, 1)  # [RH, T]
         by_token = (folded * self.norm_scale[:, None]).flatten(0, 1)  # [RH, C]
+        # Replicas and heads are one axis: a single product per clip serves all of them.
         logits = torch.matmul(by_token, normed.flatten(1, 2).mT)  # [B, RH, M]
         logits = logits.view(b, -1, t, n) + by_time[:, :, None]
         weights = logits.flatten(2).softmax(-1)
+        # Pooled x = scale * (pooled normed) + the shift of each frame times the sum of its weights.
         pooled = torch.matmul(weights, normed.flatten(1, 2)).view(b, self.replicas, c.heads, c.channels)
         pooled = pooled * self.norm_scale[:, None]
         times = weights.view(b, self.replicas, c.heads, t, n).sum(-1)
@@ -214,7 +225,7 @@ class AttentionReadout(ReplicatedReadout):
         return (values + self.value_bias[:, None])[:, :, None]
 
     def _attend_all(self, normed: Tensor, given: Tensor | None) -> Tensor:
-        """Outputs [R, B, Q, K] of all queries, chunk by chunk; queries do not see one another."""
+        """Outputs [R, B, Q, K] of all queries, chunk by chunk: there is no self-attention, so chunks are exact."""
         b, t, n, _ = normed.shape
         tokens = normed.flatten(1, 2)
         keys, values = (
@@ -228,13 +239,18 @@ class AttentionReadout(ReplicatedReadout):
             queries = self._dense(given.flatten(1, 2), "query").unflatten(1, given.shape[1:3])
         chunks = queries.split(self.chunk, dim=2)
         if len(chunks) > 1 and torch.is_grad_enabled():
+            # Activations of one chunk at a time: each is computed again in the backward pass.
             return torch.cat(
                 [checkpoint(self._attend, part, keys, values, use_reentrant=False) for part in chunks], dim=2
             )
         return torch.cat([self._attend(part, keys, values) for part in chunks], dim=2)
 
     def _project(self, tokens: Tensor, kernel: Tensor, bias: Tensor | None, grid: tuple[int, int]) -> Tensor:
-        """Keys or values [R B, H, M, d]: the affine part of the norm and the time are folded into kernel and bias."""
+        """Keys or values [R B, H, M, d] of tokens [B, M, C].
+
+        The affine part of the LayerNorm and the temporal embedding differ between replicas. They are folded into kernel
+        and bias, so that all replicas share the normalised tokens.
+        """
         scaled = self.norm_scale[..., None] * kernel
         shift = torch.einsum("rtc,rcp->rtp", self.norm_bias[:, None] + self.time, kernel)
         if bias is not None:
@@ -250,7 +266,10 @@ class AttentionReadout(ReplicatedReadout):
         return self._head(queries, attended.transpose(1, 2).flatten(2).unflatten(0, (r, b)))
 
     def _head(self, queries: Tensor, attended: Tensor) -> Tensor:
-        """Queries and what they attended to, both [R, B, Q, P] -> [R, B, Q, K]; queries [R, Q, P] serve all clips."""
+        """Queries and attended values, both [R, B, Q, P] -> outputs [R, B, Q, K]; queries [R, Q, P] serve all clips.
+
+        Output projection with the query as residual, LayerNorm, MLP with residual, linear head.
+        """
         r, b, q, _ = attended.shape
         if queries.ndim == 3:
             queries = queries[:, None].expand(-1, b, -1, -1)
@@ -262,7 +281,7 @@ class AttentionReadout(ReplicatedReadout):
         return self._dense(token, "head").view(r, b, q, self.config.outputs)
 
     def _lay_out(self, outputs: Tensor) -> Tensor:
-        """[R, B, Q, K] -> [R, B, T, H, W, c]: queries in the order t, h, w, and t, h, w, c inside each."""
+        """[R, B, Q, K] -> [R, B, T, H, W, c]: patches in the order t, h, w, and outputs t, h, w, c inside each."""
         shape, patch = self.config.output_shape, self.config.patch
         assert shape is not None
         assert patch is not None
@@ -272,7 +291,7 @@ class AttentionReadout(ReplicatedReadout):
 
 
 def released_names(config: ReadoutConfig) -> Names:
-    """Our parameters' names and shapes in a released checkpoint."""
+    """Our parameter names -> names and shapes in a released checkpoint."""
     c, split = config, (config.heads, config.params // config.heads)
     out, head = ("Dense_0", "Dense_1") if c.queries else ("Dense_1", "Dense_2")
     names: Names = {
@@ -302,14 +321,9 @@ def released_names(config: ReadoutConfig) -> Names:
     return names
 
 
-def released_arrays(readout: AttentionReadout, replica: int = 0) -> dict[str, np.ndarray]:
-    """One replica's parameters as float32 arrays with the released flax names; `from_arrays` takes them back."""
-    return readout.arrays(replica)
-
-
 def average_clips(logits: Tensor, clips: int) -> Tensor:
-    """Class probabilities of videos [B, K] from logits [B * clips, K] with a video's clips side by side.
+    """Class probabilities of videos [B, K], from logits [B * clips, K] with the clips of a video adjacent.
 
-    Softmax of each clip, then their mean, as the released readout does at test time.
+    The mean of the clips' softmax, as the released readout has it at test time.
     """
     return logits.float().softmax(-1).unflatten(0, (-1, clips)).mean(1)

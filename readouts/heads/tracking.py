@@ -1,12 +1,13 @@
-"""Heads that follow points and boxes: the attentive readout, asked by coordinates in the first frame.
+"""Heads that track points and boxes: the attentive readout, queried by coordinates in the first frame.
 
-A coordinate becomes Fourier features, an MLP makes a query of them, and the query, once for each tile of time with a
-learned embedding of that tile, attends to the tokens of the clip. Queries do not see one another.
+Coordinates are embedded by Fourier features and an MLP. The resulting query is repeated for each temporal tile, a
+learned embedding of the tile is added, and each copy attends to the tokens of the clip. There is no attention between
+queries.
 
 Sources: the readouts of MooG (github.com/google-deepmind/representations4d, `colabs/moog_inference_demo.ipynb`), which
 are those of SciVid (github.com/google-deepmind/scivid, `TrackingReadoutWrapper`). The paper's Table 7 has their sizes.
 
-Shape letters as in `readouts.heads.attention`; Q queries of a clip, D coordinates of one.
+Shape letters as in `readouts.heads.attention`; Q tracks of a clip, D coordinates of one.
 """
 
 import dataclasses
@@ -20,23 +21,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from readouts.heads.attention import AttentionReadout, ReadoutConfig, released_names
-from readouts.heads.replicated import Names, ReplicatedReadout, Sizes, demand
+from readouts.heads.replicated import Names, ReplicatedReadout, Sizes, require_arrays
 from rvm_bench.errors import UserError, unknown_name
 
 OUTPUTS = 4
-"""Numbers for a query and frame: of a point x, y, visible, certain; of a box its four sides."""
+"""Output channels per track and frame: x, y, visible, certain of a point; the four sides of a box."""
 EMBEDDING = "query_initializer/layers_1"
 TILES = "temporal_tile_posenc/embeddings"
 BLOCK = "attention_readout"
 
 
 class PointTracks(NamedTuple):
-    """What a head says of points.
+    """Predicted point tracks.
 
     Attributes:
-        points: [B, T, Q, 2], (x, y) of the picture in [0, 1].
-        logits_visible: [B, T, Q, 1], of being seen.
-        logits_certainty: [B, T, Q, 1], of being within 6 px of the truth (of 224).
+        points: [B, T, Q, 2], (x, y) in [0, 1] of the frame's width and height.
+        logits_visible: [B, T, Q, 1], of the point being visible.
+        logits_certainty: [B, T, Q, 1], of the prediction being within 6 px of the truth (at 224 px).
     """
 
     points: Tensor
@@ -45,7 +46,7 @@ class PointTracks(NamedTuple):
 
     @property
     def visible(self) -> Tensor:
-        """Whether the point is taken to be visible, bool [B, T, Q, 1]: both probabilities together exceed a half."""
+        """Predicted visibility, bool [B, T, Q, 1]: the product of both probabilities exceeds a half."""
         return self.logits_visible.sigmoid() * self.logits_certainty.sigmoid() > 0.5
 
     @classmethod
@@ -59,9 +60,10 @@ class TrackHeadConfig(Sizes):
     """Every size of a head; the defaults are those of the paper's Table 7 and of the MooG colab.
 
     Attributes:
-        width: hidden and output channels of the MLP that makes queries.
-        bases: frequencies of the Fourier features: 1, 2, 4, ... half turns over the picture.
-        temporal_tile_size: tiles of time, each with a query of its own; it divides the frames.
+        width: hidden and output channels of the query MLP.
+        bases: number of frequencies of the Fourier features: 1, 2, 4, ... half periods over the frame.
+        temporal_tile_size: number of temporal tiles, each with a query of its own; it divides the frames. The name is
+            the released one.
     """
 
     coordinates: ClassVar[int]
@@ -73,7 +75,7 @@ class TrackHeadConfig(Sizes):
     def __post_init__(self) -> None:
         if self.temporal_tile_size < 1 or self.frames % self.temporal_tile_size:
             raise UserError(
-                f"{self.frames} frames cannot be divided into {self.temporal_tile_size} tiles of time; "
+                f"{self.frames} frames cannot be divided into {self.temporal_tile_size} temporal tiles; "
                 "set another temporal_tile_size (or frames_per_query)"
             )
 
@@ -95,7 +97,7 @@ class TrackHeadConfig(Sizes):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointHeadConfig(TrackHeadConfig):
-    """Sizes of a `PointHead`: 8 queries for a point, each for 2 of 16 frames."""
+    """Sizes of a `PointHead`: 8 queries per point, each for 2 of 16 frames."""
 
     kind: ClassVar[str] = "points"
     coordinates: ClassVar[int] = 2
@@ -108,7 +110,7 @@ class PointHeadConfig(TrackHeadConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxHeadConfig(TrackHeadConfig):
-    """Sizes of a `BoxHead`: one query for a box and all its frames."""
+    """Sizes of a `BoxHead`: one query per box, for all frames."""
 
     kind: ClassVar[str] = "boxes"
     coordinates: ClassVar[int] = 4
@@ -120,11 +122,11 @@ class BoxHeadConfig(TrackHeadConfig):
 
 
 class TrackHead(ReplicatedReadout):
-    """What the two heads share.
+    """Base of both heads.
 
     Args:
         config: sizes.
-        replicas, seeds, chunk: as in `AttentionReadout`; a point is `temporal_tile_size` queries of a chunk.
+        replicas, seeds, chunk: as in `AttentionReadout`; a track is `temporal_tile_size` queries of a chunk.
     """
 
     sizes: ClassVar[type[TrackHeadConfig]]
@@ -147,7 +149,7 @@ class TrackHead(ReplicatedReadout):
         self.config, self.replicas = config, replicas
         self.register({name: shape for name, (_, shape) in self._own_names().items()})
         self.block = AttentionReadout(config.block(), replicas=replicas, seeds=seeds, chunk=chunk)
-        # The block's are drawn again: all of a replica comes from one stream of random numbers.
+        # Again, with the block's parameters: all parameters of a replica come from one random stream.
         self.initialise(seeds)
 
     @classmethod
@@ -155,16 +157,16 @@ class TrackHead(ReplicatedReadout):
         """The head in arrays with the released flax names, without a leading `params/`.
 
         Args:
-            arrays: name -> array; all that the head has, and no more.
+            arrays: name -> array, exactly the parameters of the head.
             num_heads: H.
-            frames_per_query: frames that one query speaks for; it divides the frames.
+            frames_per_query: frames that one query predicts; it divides the frames.
 
         Raises:
-            UserError: an array is missing, too many, or of another shape; it is named.
+            UserError: an array is missing, unexpected, or of another shape; it is named.
         """
         keys, times = f"{BLOCK}/key_embedding/kernel", f"{BLOCK}/temporal_posenc/embeddings"
         first = f"{EMBEDDING}/Dense_0/kernel"
-        demand(arrays, {keys: 3, times: 3, first: 2})
+        require_arrays(arrays, {keys: 3, times: 3, first: 2})
         frames = arrays[times].shape[0]
         if frames_per_query < 1 or frames % frames_per_query:
             raise UserError(
@@ -190,6 +192,7 @@ class TrackHead(ReplicatedReadout):
             raise ValueError(f"coordinates {found}; expected [B, Q, {c.coordinates}]")
         count = queries.shape[1]
         embedded = self.embed(queries)
+        # Tiles vary fastest: the queries of a track are adjacent.
         if c.temporal_tile_size > 1:
             embedded = (embedded[:, :, :, None] + self.tile[:, None, None]).flatten(2, 3)
         outputs = self.block.outputs(features, embedded)
@@ -197,7 +200,7 @@ class TrackHead(ReplicatedReadout):
         return by_tile.permute(0, 1, 3, 4, 2, 5).flatten(2, 3)
 
     def embed(self, coordinates: Tensor) -> Tensor:
-        """Coordinates [B, Q, D] -> queries [R, B, Q, width], before they are tiled over time."""
+        """Coordinates [B, Q, D] -> queries [R, B, Q, width], before they are repeated for the temporal tiles."""
         features = fourier_features(coordinates, self.config.bases).flatten(0, 1).expand(self.replicas, -1, -1)
         hidden = F.gelu(self._dense(features, "mlp_in"), approximate="tanh")
         return self._dense(hidden, "mlp_out").unflatten(1, coordinates.shape[:2])
@@ -221,10 +224,10 @@ class TrackHead(ReplicatedReadout):
 
 
 class PointHead(TrackHead):
-    """Follows points: `head(features [B, T, N, C], points [B, Q, 2])`, (x, y) of the first frame in [0, 1].
+    """Tracks points: `head(features [B, T, N, C], points [B, Q, 2])`, (x, y) in the first frame in [0, 1].
 
-    Gives `PointTracks`, with an axis of replicas before all others where there are several. Raw `outputs`, which the
-    loss takes, are logits of x, y, visible and certain.
+    Returns `PointTracks`, with a leading axis of replicas where there are several. Raw `outputs`, which the loss takes,
+    are logits of x, y, visible and certain.
     """
 
     sizes = PointHeadConfig
@@ -234,10 +237,10 @@ class PointHead(TrackHead):
 
 
 class BoxHead(TrackHead):
-    """Follows boxes: `head(features [B, T, N, C], boxes [B, Q, 4])`, (ymin, xmin, ymax, xmax) of the first frame.
+    """Tracks boxes: `head(features [B, T, N, C], boxes [B, Q, 4])`, (ymin, xmin, ymax, xmax) in the first frame.
 
-    Gives [B, T, Q, 4] in the same order and unit (the picture is [0, 1]), with no activation: a side may lie outside,
-    and two may be swapped. An axis of replicas stands before all others where there are several.
+    Returns [B, T, Q, 4] in the same order and unit (the frame is [0, 1]), with a leading axis of replicas where there
+    are several. There is no activation: sides may lie outside of the frame, and opposite sides may be swapped.
     """
 
     sizes = BoxHeadConfig
@@ -246,13 +249,13 @@ class BoxHead(TrackHead):
 def fourier_features(coordinates: Tensor, bases: int = 16) -> Tensor:
     """Sine and cosine of coordinates [..., D] at `bases` octaves, float32 [..., 2 * bases * D].
 
-    All sines, then all cosines; frequency by frequency, the coordinates side by side in each. A cosine is the sine of
-    the float32 angle plus pi / 2, as released: angles reach 1e5, where that and a true cosine differ by 5e-4.
+    All sines, then all cosines; within each, frequency by frequency, with coordinates varying fastest. A cosine is
+    computed as the sine of the float32 angle plus pi / 2, as released: angles reach 1e5, where the two differ by 5e-4.
 
-    Source: `SampleFourierEmbedding`, representations4d, `moog/pos_embeddings.py`; it is fed [0, 1], not [-1, 1].
+    Source: `SampleFourierEmbedding`, representations4d, `moog/pos_embeddings.py`; its input is [0, 1], not [-1, 1].
     """
-    turns = 2.0 ** torch.arange(bases, device=coordinates.device, dtype=torch.float32)
-    angles = (coordinates.float() * math.pi)[..., None, :] * turns[:, None]
+    frequencies = 2.0 ** torch.arange(bases, device=coordinates.device, dtype=torch.float32)
+    angles = (coordinates.float() * math.pi)[..., None, :] * frequencies[:, None]
     angles = angles.flatten(-2)
     return torch.cat([angles, angles + math.pi / 2], dim=-1).sin()
 
@@ -261,11 +264,11 @@ def from_released(arrays: Mapping[str, np.ndarray], sizes: Mapping[str, Any]) ->
     """The readout of any kind in arrays with the released flax names.
 
     Args:
-        arrays: name -> array; all that the readout has, and no more.
-        sizes: what `config.describe()` said of it; without a kind it is an `AttentionReadout`.
+        arrays: name -> array, exactly the parameters of the readout.
+        sizes: its `config.describe()`; without a kind it is an `AttentionReadout`.
 
     Raises:
-        UserError: the kind is unknown, or an array is missing, too many, or of another shape.
+        UserError: the kind is unknown, or an array is missing, unexpected, or of another shape.
         TypeError: a size is missing or unknown.
     """
     kinds: dict[str, Any] = {config.kind: config for config in (ReadoutConfig, PointHeadConfig, BoxHeadConfig)}

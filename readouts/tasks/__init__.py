@@ -1,1 +1,1 @@
-"""The readout tasks, one file each, and what they share."""
+"""The readout tasks, one file each, and their base classes."""

@@ -1,7 +1,7 @@
-"""What the readout tasks share: a head is fitted on the training split, then the scored split is measured.
+"""Base of the readout tasks: a head is fitted on the training split, then the scored split is measured.
 
-A task says which clips there are, what the loss is and how large the head; the fitter does the rest. What lies on disk
-of a fit is in the run's folder under `fit/`, and survives being killed like the records do.
+A task defines the clips, the loss and the sizes of the head; the fitter does the rest. The files of the fit are in the
+run's folder under `fit/`; a fit that is killed is resumed, as a run is.
 """
 
 import abc
@@ -36,7 +36,7 @@ OURS = "ours: the paper and the released code say nothing"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadoutProtocol(Protocol):
-    """Constants that all readout tasks have; the fitter's own are those of `recipe.FitConfig` by the same names."""
+    """Constants that all readout tasks have; those of the fitter have the same names as in `FitConfig`."""
 
     frames: int = constant(16, "paper Table 7")
     side_px: int = constant(224, "paper Table 7")
@@ -78,9 +78,8 @@ class ReadoutTask(FitsHeads, Task[P], Generic[P]):
         cache: where frozen features are kept: "off", "read" or "write"; None: "write" where the protocol's clips are
             fixed, else "off". A cache rounds features to bfloat16, which is part of the run's identity.
         workers: processes that load clips.
-        allow_missing: whether files that cannot be read are left out of the fit; `open` takes it from its
-            `allow_missing`.
-        fitted: the head, once `fit` was called.
+        allow_missing: whether files that cannot be read are left out of the fit; `open` sets it.
+        fitted: the head; None before `fit`.
     """
 
     tap: ClassVar[str] = "readout"
@@ -102,18 +101,18 @@ class ReadoutTask(FitsHeads, Task[P], Generic[P]):
     @property
     @abc.abstractmethod
     def selection(self) -> Selection:
-        """By what one of the fitted heads is chosen."""
+        """The metric by which one of the fitted heads is chosen."""
 
     @abc.abstractmethod
     def training(self) -> Source:
-        """The training split of the copy that `open` verified."""
+        """The training split of the copy that was opened last."""
 
     @abc.abstractmethod
     def readout(self, channels: int) -> Sizes:
         """Sizes of the head for features of this many channels."""
 
     def fit(self, encoder: Encoder, folder: Path) -> None:
-        """Fits the head, or takes up what is in `folder`."""
+        """Fits the head, or resumes or reads the fit that is in `folder`."""
         mode: Any = self._cache_mode()
         self.fitted = fit(
             FitJob(
@@ -145,16 +144,16 @@ class ReadoutTask(FitsHeads, Task[P], Generic[P]):
         )
 
     def left_out(self, folder: Path) -> list[str]:
-        return [f"train: {line}" for line in read_json(folder / SUMMARY)["damaged"]] if folder.exists() else []
+        return [f"train: {line}" for line in read_json(folder / SUMMARY)["left_out"]] if folder.exists() else []
 
     def describe(self) -> dict[str, Any]:
         rounding = {} if self._cache_mode() == "off" else {"features": Cache(folder=Path()).dtype}
         return {**super().describe(), **rounding}
 
     def outputs(self, encoder: Encoder, clips: np.ndarray, queries: Tensor | None = None) -> Any:
-        """What the head says of clips uint8 [B, T, H, W, 3] of the scored split, and of queries [B, Q, ...] in them.
+        """The head's predictions for clips uint8 [B, T, H, W, 3] of the scored split and queries [B, Q, ...] in them.
 
-        Their features are rounded as those of the training clips were, but not kept: each is seen once.
+        Features are rounded as those of the training clips were, but not cached: each clip is seen once.
         """
         assert self.fitted is not None
         features = encode_clips(encoder.at("readout"), clips)
@@ -163,7 +162,7 @@ class ReadoutTask(FitsHeads, Task[P], Generic[P]):
         return self.fitted.predict(features, queries)
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float:
-        """From one clip loaded and encoded, and one step of the heads on its features, now."""
+        """Extrapolated from one clip, loaded and encoded now, and one training step on its features."""
         source, protocol = self.training(), self.protocol
         item = source.held_out_item(0)
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Action recognition on labelled clips: what SSv2 and Kinetics-700 share.
+"""Action recognition on labelled clips: the base of SSv2 and Kinetics-700.
 
-A training clip is 16 frames from a random start, short side 224, a random crop, colours augmented; a scored one is cut
-from the middle of the picture. Source: paper section 11.1; what it leaves open is a constant with its source.
+A training clip is 16 frames from a random start, short side 224, a random crop, with colour augmentation; a scored one
+is a centre crop. Source: paper section 11.1; what it leaves open is a constant with its source.
 """
 
 import abc
@@ -23,7 +23,8 @@ from readouts.tasks.color_augmentation import colour
 from readouts.tasks.predictions import still_overlay
 from readouts.tasks.sources import TaskSource
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.media.frame_sampling import linspaced_clips, middle_clip, random_clip
 from rvm_bench.media.resize import center_crop, crop, random_crop, short_side
 from rvm_bench.media.video.reader import count_frames, read_frames
@@ -51,12 +52,12 @@ DEMO_CONSTANTS: Mapping[str, Any] = {
     "fixed_clips": True,
     "colour_augmentation": False,
 }
-"""For demo copies: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
+"""For demo copies: small frames, a small head, fixed clips whose features are cached. Minutes on two cores."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ClipSource(TaskSource[ClassificationProtocol]):
-    """The training videos as the fitter draws them."""
+    """The training videos."""
 
     resizing: ClassVar[str] = "short side, then middle crop"
     examples: Sequence[ClipExample] = dataclasses.field(repr=False)
@@ -67,14 +68,14 @@ class ClipSource(TaskSource[ClassificationProtocol]):
 
     def random_item(self, index: int, rng: np.random.Generator) -> Item:
         example = self.examples[index]
-        # The clip's own generator is drawn here, so that whether it is decoded does not change what comes after.
+        # A generator of the clip's own: the state of `rng` must not depend on whether the clip is decoded.
         seed = int(rng.integers(2**63))
         return Item(clip=lambda: self._augmented(example, np.random.default_rng(seed)), target=_target(example))
 
     def held_out_item(self, index: int) -> Item:
         example = self.examples[index]
         p = self.protocol
-        # The file by name and size, and its frames; what is done to them is in `preprocessing`.
+        # Name and size of the file, and its frames; their processing is part of `preprocessing`.
         key = f"{example.name} {example.file.stat().st_size} middle {p.frames}x{p.stride}"
         return Item(clip=lambda: evaluation_clips(example, self.protocol, 1)[0], target=_target(example), key=key)
 
@@ -97,12 +98,12 @@ def _target(example: ClipExample) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(maxsize=1 << 20)
 def frame_count(file: Path) -> int:
-    """Frames of a video, counted once in a process."""
+    """Number of frames of a video, counted once per process."""
     return count_frames(file)
 
 
 def evaluation_clips(example: ClipExample, p: ClassificationProtocol, clips: int) -> np.ndarray:
-    """uint8 [clips, T, side, side, 3]: one clip from the middle of the video, or several at equal distances."""
+    """uint8 [clips, T, side, side, 3]: one clip from the middle of the video, or several linearly spaced ones."""
     length = frame_count(example.file)
     if clips == 1:
         indices = middle_clip(length, p.frames, p.stride)[None]
@@ -113,7 +114,7 @@ def evaluation_clips(example: ClipExample, p: ClassificationProtocol, clips: int
 
 
 class ClassificationTask(ReadoutTask[ClassificationProtocol]):
-    """Top-1 accuracy. A subclass says where the data is and what its constants are."""
+    """Top-1 accuracy. A subclass provides the data and the constants."""
 
     metric: ClassVar[Metric] = Metric(key="top1", label="top-1", floor="majority top1")
     loss: Any = staticmethod(cross_entropy)
@@ -154,33 +155,33 @@ class ClassificationTask(ReadoutTask[ClassificationProtocol]):
         )
 
     def measure(self, encoder: Encoder, video: ClipExample, tick: Callable[[], object] = lambda: None) -> Record:
-        """The label, the five likeliest classes with their probabilities, and what always saying the commonest class
-        of the training videos would say."""
+        """The label, the top five classes with their probabilities, and the most frequent class of the training videos,
+        the prediction of the trivial baseline."""
         p = self.protocol
         clips = evaluation_clips(video, p, p.test_clips)
         probabilities = average_clips(self.outputs(encoder, clips), len(clips))[0].cpu().numpy()
-        likeliest = np.argsort(-probabilities, kind="stable")[:5]
+        top5 = np.argsort(-probabilities, kind="stable")[:5]
         for _ in range(video.length):
             tick()
         return {
             "label": video.label,
-            "predicted": [int(i) for i in likeliest],
-            "probabilities": [float(probabilities[i]) for i in likeliest],
+            "predicted": [int(i) for i in top5],
+            "probabilities": [float(probabilities[i]) for i in top5],
             "majority": self._majority,
         }
 
     def overlay(self, folder: Path, video: ClipExample, record: Record, most: int) -> Overlay:
-        """The middle clip; what the head said of the video stands in the record."""
+        """The middle clip, with the prediction in the record."""
         p = self.protocol
         names = self._copy.classes
-        said, share = names[record["predicted"][0]], record["probabilities"][0]
-        text = f"said {said} ({share:.0%}); it is {names[record['label']]}"
+        predicted, probability = names[record["predicted"][0]], record["probabilities"][0]
+        text = f"predicted {predicted} ({probability:.0%}); it is {names[record['label']]}"
         length = frame_count(video.file)
         clip = evaluation_clips(video, p, 1)[0]
         return still_overlay(clip, middle_clip(length, p.frames, p.stride).tolist(), text, most, length)
 
     def score(self, records: list[Record]) -> dict[str, float]:  # type: ignore[override]
-        """Percent of the videos whose likeliest class is right, and whose five likeliest hold the right one."""
+        """Top-1 and top-5 accuracy over the videos, in percent, and the top-1 accuracy of the most frequent class."""
         count = len(records)
         return {
             "top1": 100 * sum(r["predicted"][0] == r["label"] for r in records) / count,

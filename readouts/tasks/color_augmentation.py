@@ -1,7 +1,7 @@
-"""Colour augmentation of training clips: one draw for all frames of a clip.
+"""Colour augmentation of training clips, with the same parameters for all frames of a clip.
 
-The paper names brightness, contrast, saturation, hue and random grayscale (section 11.1) and no numbers; these are the
-group's own elsewhere (google-deepmind/tapnet, `default_color_augmentation_fn`).
+The paper names brightness, contrast, saturation, hue and random grayscale (section 11.1) without strengths; these are
+those that the authors use elsewhere (google-deepmind/tapnet, `default_color_augmentation_fn`).
 """
 
 import cv2
@@ -16,7 +16,7 @@ LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
 
 
 def colour(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> uint8 of the same shape. Draws the same numbers from `rng` whatever they decide."""
+    """uint8 [T, H, W, 3] -> uint8 of the same shape. It always draws the same number of values from `rng`."""
     apply, gray = rng.random(2)
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     saturation, contrast = rng.uniform(*SATURATION), rng.uniform(*CONTRAST)
@@ -25,7 +25,7 @@ def colour(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return clip
     pixels: np.ndarray = clip.astype(np.float32) / 255
     if apply < COLOUR_PROBABILITY:
-        # One tall image: OpenCV's conversions know no time. They need values in [0, 1].
+        # As one tall image: OpenCV converts images, not videos. Values must be in [0, 1].
         tall = np.clip(pixels + np.float32(brightness), 0, 1).reshape(-1, clip.shape[2], 3)
         hsv = cv2.cvtColor(tall, cv2.COLOR_RGB2HSV)
         hsv[..., 1] = np.clip(hsv[..., 1] * np.float32(saturation), 0, 1)

@@ -1,4 +1,4 @@
-"""Kinetics-700-2020: 700 actions on videos of which some always have vanished, top-1 over 7 clips of each."""
+"""Kinetics-700-2020: 700 actions, top-1 over 7 clips of each video. No copy is complete: videos vanish from YouTube."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ class KineticsProtocol(ClassificationProtocol):
 
 
 def demo_protocol() -> KineticsProtocol:
-    """As SSv2's, but shorter: a hundred videos are soon learnt by heart."""
+    """That of SSv2, but shorter: a hundred videos are memorised soon."""
     return KineticsProtocol(
         **{**DEMO_CONSTANTS, "learning_rates": (1e-3, 3e-3), "warmup_steps": 40, "steps": 400},
     )

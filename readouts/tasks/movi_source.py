@@ -1,8 +1,8 @@
-"""MOVi-E's clips as the fitter draws them: a window of frames, and points that are followed through it.
+"""The training split of point tracking: windows of MOVi-E's clips with point tracks.
 
-As in SciVid: a random window, points drawn uniformly, the query in the window's first frame; a point that is hidden
-there is masked out, not replaced. Records with truth have no points yet: there as many are made, all of which are
-visible in the first frame. Source: scivid, `configs/evals/stir_2d_tracking.py`, `data/readers/movi.py`.
+As in SciVid: a random window, uniformly sampled points, queries in the window's first frame; a point that is occluded
+there is masked out, not replaced. Records with ground truth have no tracks: these are generated, all of them visible in
+the first frame. Source: scivid, `configs/evals/stir_2d_tracking.py`, `data/readers/movi.py`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from rvm_bench.errors import UserError
 from rvm_bench.media.resize import resize
 
 POOL = 512
-"""Points that are made once for a fixed window, of which every visit draws: making them costs more than a step."""
+"""Tracks generated once per fixed window, from which each visit samples: generating them costs more than a step."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,8 +39,7 @@ class MoviSource(TaskSource[Any]):
 
     @functools.cached_property
     def windows(self) -> list[tuple[int, int]]:
-        """The examples, as clip and first frame: every clip, and where clips are fixed, windows a quarter of their
-        length apart."""
+        """The examples, as (clip, first frame): one per clip, or all fixed windows, a quarter of their length apart."""
         if not self.protocol.fixed_clips:
             return [(index, 0) for index in range(len(self.copy))]
         starts = quarter_starts(len(self.copy.clip(0).frames), self.protocol.frames, 1)
@@ -79,31 +78,32 @@ class MoviSource(TaskSource[Any]):
         return self._item(pixels, _pool(self, number, start), rng, key=self._key(number, start))
 
     def _item(self, pixels: Any, points: tuple[np.ndarray, np.ndarray], rng: np.random.Generator, *, key: Any) -> Item:
-        """An example with `tracks` of the points [T, n, 2], visible [T, n], filled up where there are fewer."""
+        """An example with `protocol.tracks` of the points [T, n, 2], visible bool [T, n], padded where n is less."""
         xy, visible = points
         count = self.protocol.tracks
-        drawn = rng.permutation(xy.shape[1])[:count]
-        asked = np.zeros(count, bool)
-        asked[: len(drawn)] = visible[0, drawn]
+        sampled = rng.permutation(xy.shape[1])[:count]
+        query_mask = np.zeros(count, bool)
+        query_mask[: len(sampled)] = visible[0, sampled]
         tracks = np.full((len(xy), count, 2), -1, np.float32)
-        tracks[:, : len(drawn)] = xy[:, drawn]
-        tracks[:, ~asked] = -1
-        seen = np.zeros((len(xy), count), bool)
-        seen[:, : len(drawn)] = visible[:, drawn]
-        target = {"points": tracks, "visible": seen & asked, "query_mask": asked}
+        tracks[:, : len(sampled)] = xy[:, sampled]
+        # As released: masked queries and their tracks are at -1.
+        tracks[:, ~query_mask] = -1
+        track_visible = np.zeros((len(xy), count), bool)
+        track_visible[:, : len(sampled)] = visible[:, sampled]
+        target = {"points": tracks, "visible": track_visible & query_mask, "query_mask": query_mask}
         return Item(clip=pixels, target=target, queries=tracks[0], key=key)
 
     def _points(
         self, clip: MoviClip, start: int, count: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Points of a window: (x, y) float32 [T, n, 2] in shares of the picture, and where they are visible [T, n]."""
+        """Tracks of a window: (x, y) float32 [T, n, 2] as fractions of width and height, and visibility bool [T, n]."""
         frames = self.protocol.frames
         if clip.truth is not None:
             height, width = clip.frames.shape[1:3]
-            # A small picture has fewer places for queries; then some of the example's are filled up and masked.
+            # A small frame has fewer query positions on the grid; the example is then padded.
             count = min(count, (height // TrackRules.stride) * (width // TrackRules.stride))
-            made = make_tracks(clip.truth, rng, tracks=count, query_frame=0, window=(start, frames))
-            return made.xy, made.visible
+            tracks = make_tracks(clip.truth, rng, tracks=count, query_frame=0, window=(start, frames))
+            return tracks.xy, tracks.visible
         assert clip.tracks_xy is not None
         assert clip.visible is not None
         window = slice(start, start + frames)
@@ -124,7 +124,7 @@ class MoviSource(TaskSource[Any]):
         return self.copy.names
 
     def _last(self, clip: MoviClip) -> int:
-        """The last frame that a window can begin with."""
+        """The last possible first frame of a window."""
         last = len(clip.frames) - self.protocol.frames
         if last < 0:
             raise UserError(
@@ -136,5 +136,5 @@ class MoviSource(TaskSource[Any]):
 
 @functools.lru_cache(maxsize=4096)
 def _pool(source: MoviSource, number: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a fixed window, made once in a process; up to 100 kB each."""
+    """The tracks of a fixed window, generated once per process; up to 100 kB each."""
     return source._points(source.copy.clip(number), start, POOL, np.random.default_rng([2, number, start]))

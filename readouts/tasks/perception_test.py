@@ -1,7 +1,7 @@
-"""Perception Test: points followed through 16 frames, average Jaccard; the head is fitted on MOVi-E.
+"""Perception Test: point tracking over 16 frames, average Jaccard; the head is fitted on MOVi-E.
 
-Every point that is visible in the first frame of a window is a query. The head says where it is in all 16 frames, and
-whether it is seen. Source: paper, supplement and Table 7; the losses and the training data are SciVid's.
+The points that are visible in the first frame of a clip are queries. The head predicts their positions in all 16 frames
+and whether they are visible. Source: paper, supplement and Table 7; losses and training data are those of SciVid.
 """
 
 import dataclasses
@@ -20,10 +20,12 @@ from readouts.losses import BatchPointsLoss, Measure, Selection, average_jaccard
 from readouts.metrics import THRESHOLDS_PX, tapvid
 from readouts.tasks.base import ReadoutTask
 from readouts.tasks.movi_source import MoviSource
-from readouts.tasks.predictions import KeepsOutputs, read_output, track_overlay
+from readouts.tasks.predictions import SavesOutputs, read_output, track_overlay
+from readouts.tasks.sources import with_training_split
 from readouts.tasks.tracking_protocols import PerceptionProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips
@@ -31,13 +33,13 @@ from rvm_bench.media.resize import square
 from rvm_bench.media.video.reader import read_frames
 
 RASTER_PX = 256
-"""Side of the picture in which TAP-Vid measures, whatever the frames' own size."""
+"""Side of the frame in whose pixels TAP-Vid measures, regardless of the video's resolution."""
 
 
 def demo_protocol() -> PerceptionProtocol:
-    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores.
+    """For the demo copy: small frames, a small head, fixed clips whose features are cached. Minutes on two cores.
 
-    Three octaves of Fourier features: sixteen learn slowly from a hundred clips.
+    Three octaves of Fourier features, as sixteen learn slowly from a hundred clips.
     """
     return PerceptionProtocol(
         side_px=96,
@@ -56,7 +58,7 @@ def demo_protocol() -> PerceptionProtocol:
     )
 
 
-class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
+class PerceptionTask(SavesOutputs, ReadoutTask[PerceptionProtocol]):
     name: ClassVar[str] = "perception_test"
     title: ClassVar[str] = "point tracking, Perception Test valid split, average Jaccard"
     folder: ClassVar[str] = "perception_test"
@@ -75,16 +77,15 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
         return PerceptionProtocol()
 
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        """The valid split below `data`, and MOVi-E below it or beside it."""
+        """The valid split under `data`, and MOVi-E under it or beside it."""
         scored = open_perception(data).dataset(self, allow_missing=allow_missing)
         self.allow_missing = allow_missing
         copy = open_movi(_movi_root(data), allow_missing=allow_missing)
         self._source = MoviSource(copy=copy, protocol=self.protocol, manifest_sha256=copy.manifest_sha256())
-        missing = tuple(f"train: {line}" for line in copy.missing())
         return dataclasses.replace(
             scored,
             manifest_sha256=text_sha256(f"{scored.manifest_sha256} {copy.manifest_sha256()}"),
-            coverage=dataclasses.replace(scored.coverage, missing=missing + scored.coverage.missing),
+            coverage=with_training_split(scored.coverage, [f"train: {line}" for line in copy.missing()]),
         )
 
     def check(self, data: Path) -> list[str]:
@@ -97,7 +98,7 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
         return self.protocol.head(channels)
 
     def measure(self, encoder: Encoder, video: TrackVideo, tick: Callable[[], object] = lambda: None) -> Record:
-        """Of every window: the number of its points, and TAP-Vid's metrics of the head and of holding the first point.
+        """For each window: its number of points, and TAP-Vid's metrics of the head and of the first point held.
 
         Raises:
             UserError: the file is damaged, or has another number of frames than its annotation.
@@ -110,28 +111,29 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
             clip = read_frames(video.file, window.frames, resize=square(p.side_px))
             queries = torch.from_numpy(window.queries_xy[None]).to(encoder.device)
             tracks = self.outputs(encoder, clip[None], queries)
-            found = tracks.points[0].transpose(0, 1).cpu().numpy(), ~tracks.visible[0, ..., 0].T.cpu().numpy()
-            outputs |= {f"{window.frames[0]}_xy": found[0], f"{window.frames[0]}_visible": ~found[1]}
+            predicted_xy = tracks.points[0].transpose(0, 1).cpu().numpy()
+            occluded = ~tracks.visible[0, ..., 0].T.cpu().numpy()
+            outputs |= {f"{window.frames[0]}_xy": predicted_xy, f"{window.frames[0]}_visible": ~occluded}
             held = np.repeat(window.queries_xy[:, None], p.frames, axis=1), np.zeros_like(window.visible)
             windows.append(
                 {
                     "first_frame": int(window.frames[0]),
                     "points": len(window.tracks),
-                    "head": _scores(window.tracks_xy, window.visible, *found),
+                    "head": _scores(window.tracks_xy, window.visible, predicted_xy, occluded),
                     "held": _scores(window.tracks_xy, window.visible, *held),
                 }
             )
             for _ in window.frames:
                 tick()
-        self.keep(video.name, outputs)
+        self.save_outputs(video.name, outputs)
         return {"windows": windows}
 
     def overlay(self, folder: Path, video: TrackVideo, record: Record, most: int) -> Overlay:
-        """The window that scores lowest."""
+        """The window with the lowest score."""
         p = self.protocol
         scored = [w for w in record["windows"] if w["head"]["AJ"] is not None]
         if not scored:
-            raise UserError(f"{video.name} has no window in which a point is seen after the first frame")
+            raise UserError(f"{video.name} has no window in which a point is visible after the first frame")
         worst = min(scored, key=lambda w: w["head"]["AJ"])
         windows = track_windows(video.tracks_xy, video.visible, length=p.frames, stride=p.stride)
         window = next(w for w in windows if w.frames[0] == worst["first_frame"])
@@ -139,7 +141,7 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
             read_frames(video.file, window.frames, resize=square(p.side_px)),
             window.frames.tolist(),
             truth=(window.tracks_xy, window.visible),
-            found=(
+            predicted=(
                 read_output(folder, video.name, f"{window.frames[0]}_xy"),
                 read_output(folder, video.name, f"{window.frames[0]}_visible"),
             ),
@@ -149,17 +151,17 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
         )
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """In percent: means over all windows in which a point is seen after the first frame, and `AJ per video`, the
-        mean over videos of their windows' mean."""
-        of_video = [[w for w in r["windows"] if w["head"]["AJ"] is not None] for r in records]
-        windows = [window for video in of_video for window in video]
+        """In percent: means over all windows in which a point is visible after the first frame, and `AJ per video`, the
+        mean over videos of the mean over their windows."""
+        by_video = [[w for w in r["windows"] if w["head"]["AJ"] is not None] for r in records]
+        windows = [window for video in by_video for window in video]
         if not windows:
             return {"AJ": 0.0, "first point held AJ": 0.0, "windows": 0, "videos": len(records)}
 
         def mean(kind: str, key: str) -> float:
             return 100 * float(np.mean([window[kind][key] for window in windows]))
 
-        per_video = [np.mean([window["head"]["AJ"] for window in video]) for video in of_video if video]
+        per_video = [np.mean([window["head"]["AJ"] for window in video]) for video in by_video if video]
         return {
             "AJ": mean("head", "AJ"),
             "AJ per video": 100 * float(np.mean(per_video)),
@@ -180,7 +182,7 @@ class PerceptionTask(KeepsOutputs, ReadoutTask[PerceptionProtocol]):
 
 
 def _movi_root(data: Path) -> Path:
-    """Where MOVi-E is: below the folder of Perception Test, or beside it. UserError where it is in neither."""
+    """The folder that holds MOVi-E: that of Perception Test, or its parent. UserError where neither does."""
     for root in (data, data.parent):
         if has_movi(root):
             return root
@@ -190,17 +192,20 @@ def _movi_root(data: Path) -> Path:
 
 
 def _scores(
-    tracks_xy: np.ndarray, visible: np.ndarray, found_xy: np.ndarray, occluded: np.ndarray
+    tracks_xy: np.ndarray, visible: np.ndarray, predicted_xy: np.ndarray, occluded: np.ndarray
 ) -> dict[str, float | None]:
-    """TAP-Vid's metrics of one window, in 0..1; None where no point is seen after its first frame.
+    """TAP-Vid's metrics of one window, in 0..1; None where no point is visible after its first frame.
 
-    Positions [n, T, 2] in shares of the picture, visible and occluded bool [n, T].
+    Args:
+        tracks_xy, predicted_xy: [n, T, 2], fractions of width and height.
+        visible: bool [n, T], the truth.
+        occluded: bool [n, T], predicted.
     """
     if not visible[:, 1:].any():
         return dict.fromkeys(("AJ", "within", "occlusion", *(f"jaccard_{k}" for k in THRESHOLDS_PX)))
     queries = np.zeros((1, len(visible), 3))
     truth = np.where(visible[..., None], tracks_xy, 0.0) * RASTER_PX
-    scores = tapvid(queries, ~visible[None], truth[None], occluded[None], found_xy[None] * RASTER_PX)
+    scores = tapvid(queries, ~visible[None], truth[None], occluded[None], predicted_xy[None] * RASTER_PX)
     return {
         "AJ": float(scores["average_jaccard"][0]),
         "within": float(scores["average_pts_within_thresh"][0]),
@@ -211,12 +216,12 @@ def _scores(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TrackWindow:
-    """One clip of T frames and the n points that are followed through it, n >= 1.
+    """A clip of T frames and its n query points, n >= 1.
 
     Attributes:
-        frames: int64 [T], numbers of the video's frames.
-        tracks: int64 [n], which of the video's tracks they are.
-        tracks_xy: float32 [n, T, 2], in the units of the video's; of no meaning where `visible` is false.
+        frames: int64 [T], frame numbers in the video.
+        tracks: int64 [n], track numbers in the video.
+        tracks_xy: float32 [n, T, 2], in the unit of the video's tracks; undefined where `visible` is false.
         visible: bool [n, T]; true in the first frame.
     """
 
@@ -227,21 +232,21 @@ class TrackWindow:
 
     @property
     def queries_xy(self) -> np.ndarray:
-        """float32 [n, 2]: where the points are in the first frame."""
+        """float32 [n, 2]: the points in the first frame."""
         return self.tracks_xy[:, 0]
 
 
 def track_windows(tracks_xy: np.ndarray, visible: np.ndarray, *, length: int, stride: int) -> list[TrackWindow]:
-    """The clips of a video that follow one another without overlap, from its first frame on, each with its queries.
+    """Consecutive clips of a video without overlap, from its first frame on, with their queries.
 
-    A clip's queries are the points that are visible in its first frame; a clip without one is left out, and so are
-    frames that do not fill another clip. Which clips the paper evaluates is not published; RVM and 4DS give 16 frames.
+    The queries of a clip are the points that are visible in its first frame; a clip without any is not used, nor are
+    frames that do not fill a clip. Which clips the paper evaluates is not published; RVM and 4DS say 16 frames.
 
     Args:
         tracks_xy: [tracks, frames, 2].
         visible: bool [tracks, frames].
         length: frames of a clip.
-        stride: native frames from one to the next.
+        stride: native frames between frames of a clip.
 
     Raises:
         UserError: a stride below 1.

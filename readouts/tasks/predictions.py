@@ -1,6 +1,6 @@
-"""What fitted heads say of videos: kept by `run --save-predictions`, and drawn over their frames for eyes.
+"""Predictions of fitted heads: saved by `run --save-predictions`, and drawn over the frames for visualisation.
 
-FOLDER/<video>.npz    an array per clip of the video, named by the clip's first frame (and what it holds)
+FOLDER/<video>.npz    an array per clip of the video, named by the clip's first frame (and its content)
 """
 
 import io
@@ -10,24 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from rvm_bench.api.task import LONG_SIDE_PX, Overlay, SavesPredictions, ShownFrame
+from rvm_bench.api.overlay import LONG_SIDE_PX, Overlay, ShownFrame
+from rvm_bench.api.task import SavesPredictions
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import write_atomically
 from rvm_bench.media.drawing import draw_boxes, draw_tracks
 from rvm_bench.media.frame_sampling import spread
 
 DRAWN_PX = 400
-"""Long side to which smaller frames are brought before something is drawn into them."""
+"""Long side to which smaller frames are enlarged before something is drawn over them."""
 
 
-class KeepsOutputs(SavesPredictions):
-    """A task that keeps what its head says: FOLDER/<video>.npz, an array per clip."""
+class SavesOutputs(SavesPredictions):
+    """A task that saves the outputs of its head: FOLDER/<video>.npz, an array per clip."""
 
     def lacks_predictions(self, video: Any) -> bool:
         return self.predictions is not None and not outputs_file(self.predictions, video.name).exists()
 
-    def keep(self, video: str, outputs: Mapping[str, np.ndarray]) -> None:
-        """Writes the outputs of a video, whole or not at all, where they are to be kept."""
+    def save_outputs(self, video: str, outputs: Mapping[str, np.ndarray]) -> None:
+        """Writes the outputs of a video, atomically, if predictions are to be saved."""
         if self.predictions is None:
             return
         content = io.BytesIO()
@@ -57,7 +58,7 @@ def read_output(folder: Path, video: str, name: str) -> np.ndarray:
 
 
 def still_overlay(clip: np.ndarray, frames: Sequence[int], text: str, most: int, length: int) -> Overlay:
-    """The frames of a clip [T, H, W, 3] as they are, with one text for all of them: what was said of the whole."""
+    """The frames of a clip [T, H, W, 3] with the same text, the prediction for the video."""
     shown = [
         ShownFrame(number=int(frames[t]), picture=np.ascontiguousarray(clip[t]), text=text)
         for t in spread(len(clip), most)
@@ -70,16 +71,16 @@ def track_overlay(
     frames: Sequence[int],
     *,
     truth: tuple[np.ndarray, np.ndarray],
-    found: tuple[np.ndarray, np.ndarray],
+    predicted: tuple[np.ndarray, np.ndarray],
     score: str,
     most: int,
     length: int,
 ) -> Overlay:
-    """Points over a clip [T, side, side, 3]: dots where the head says, crosses where they are.
+    """Points over a clip [T, side, side, 3]: predicted ones as dots, true ones as crosses.
 
     Args:
-        truth, found: positions [n, T, 2] in shares of the picture, and whether they are visible, bool [n, T].
-        score: what the clip scored.
+        truth, predicted: positions [n, T, 2] as fractions of width and height, and visibility bool [n, T].
+        score: of the clip, as text.
     """
     side = np.array(clip.shape[2:0:-1])
     drawn_side = np.array(_enlarged(clip[0]).shape[1::-1])
@@ -90,13 +91,13 @@ def track_overlay(
             t,
             truth_xy=truth[0] * drawn_side,
             truth_visible=truth[1],
-            predicted_xy=found[0] * drawn_side,
-            predicted_visible=found[1],
+            predicted_xy=predicted[0] * drawn_side,
+            predicted_visible=predicted[1],
             tail=2,
         )
-        seen, off = truth[1][:, t], np.linalg.norm((truth[0][:, t] - found[0][:, t]) * side, axis=-1)
-        text = f"{int(seen.sum())} of {len(seen)} points are visible"
-        text += f", off by {np.median(off[seen]):.0f} px in the median; {score}" if seen.any() else f"; {score}"
+        visible, error_px = truth[1][:, t], np.linalg.norm((truth[0][:, t] - predicted[0][:, t]) * side, axis=-1)
+        text = f"{int(visible.sum())} of {len(visible)} points are visible"
+        text += f", median error {np.median(error_px[visible]):.0f} px; {score}" if visible.any() else f"; {score}"
         shown.append(ShownFrame(number=int(frames[t]), picture=picture, text=text))
     legend = "dots: predicted points; crosses: the true ones; hollow: not visible"
     return Overlay(legend=legend, frames=tuple(shown), length=length)
@@ -107,21 +108,21 @@ def box_overlay(
     frames: Sequence[int],
     *,
     truth: np.ndarray,
-    found: np.ndarray,
+    predicted: np.ndarray,
     score: str,
     most: int,
     length: int,
 ) -> Overlay:
-    """Boxes over a clip [T, side, side, 3]: thick where the head says, dashed where they are.
+    """Boxes over a clip [T, side, side, 3]: predicted ones thick, true ones dashed.
 
     Args:
-        truth, found: [T, n, 4], (ymin, xmin, ymax, xmax) in shares of the picture.
-        score: what the clip scored.
+        truth, predicted: [T, n, 4], (ymin, xmin, ymax, xmax) as fractions of height and width.
+        score: of the clip, as text.
     """
     sides = np.array(_enlarged(clip[0]).shape[:2] * 2)
     shown = []
     for t in spread(len(clip), most):
-        picture = draw_boxes(_enlarged(clip[t]), found[t] * sides)
+        picture = draw_boxes(_enlarged(clip[t]), predicted[t] * sides)
         picture = draw_boxes(picture, truth[t] * sides, kind="truth")
         shown.append(ShownFrame(number=int(frames[t]), picture=picture, text=score))
     legend = "thick boxes: predicted; dashed boxes: the true ones"
@@ -129,24 +130,24 @@ def box_overlay(
 
 
 def depth_overlay(
-    clip: np.ndarray, frames: Sequence[int], truth_m: np.ndarray, found_m: np.ndarray, most: int, length: int
+    clip: np.ndarray, frames: Sequence[int], truth_m: np.ndarray, predicted_m: np.ndarray, most: int, length: int
 ) -> Overlay:
-    """A clip [T, side, side, 3] beside its true and its predicted depth [T, side, side], in one colour scale."""
+    """A clip [T, side, side, 3] beside its true and predicted depth [T, side, side], on the same colour scale."""
     measured = truth_m[truth_m > 0]
     near, far = np.percentile(measured, (1, 99)).tolist() if measured.size else (0.0, 1.0)
     shown = []
     for t in spread(len(clip), most):
-        row = [clip[t], _depth_colours(truth_m[t], near, far), _depth_colours(found_m[t], near, far)]
+        row = [clip[t], _depth_colours(truth_m[t], near, far), _depth_colours(predicted_m[t], near, far)]
         valid = truth_m[t] > 0
-        off = np.abs(found_m[t] - truth_m[t])[valid] / truth_m[t][valid]
-        text = f"AbsRel x10 {10 * float(off.mean()):.2f}" if off.size else "no depth was measured"
+        error = np.abs(predicted_m[t] - truth_m[t])[valid] / truth_m[t][valid]
+        text = f"AbsRel x10 {10 * float(error.mean()):.2f}" if error.size else "no depth was measured"
         shown.append(ShownFrame(number=int(frames[t]), picture=_side_by_side(row), text=text))
     legend = f"video, true depth, predicted depth; dark is {near:.1f} m, bright {far:.1f} m, black was not measured"
     return Overlay(legend=legend, frames=tuple(shown), length=length)
 
 
 def _enlarged(frame: np.ndarray) -> np.ndarray:
-    """A frame that is large enough for marks not to hide it."""
+    """A frame that is large enough for marks to cover little of it."""
     import cv2
 
     share = DRAWN_PX / max(frame.shape[:2])
@@ -162,7 +163,7 @@ def _depth_colours(depth_m: np.ndarray, near: float, far: float) -> np.ndarray:
 
 
 def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Square pictures in a row, no wider than an overlay is."""
+    """Square pictures in a row, as wide as an overlay at most."""
     import cv2
 
     side = LONG_SIDE_PX // len(pictures)

@@ -1,7 +1,7 @@
 """ScanNet: depth of every pixel of 16 frames, AbsRel over all valid pixels of the validation scans.
 
-The head gives the logarithm of metres for patches of 2 x 8 x 8 pixels, one learned query each, and is fitted by the L2
-distance of logarithms (paper, supplement). AbsRel is kept raw and printed ten times as large, as the paper prints it.
+The head predicts log metres for patches of 2 x 8 x 8 (frames, pixels, pixels), one learned query each, and is fitted by
+the L2 loss of log depth (paper, supplement). AbsRel is stored as it is and printed times ten, as in the paper.
 """
 
 import dataclasses
@@ -19,10 +19,11 @@ from readouts.heads.attention import ReadoutConfig
 from readouts.losses import Selection, abs_rel, log_depth
 from readouts.metrics import abs_rel_sums, delta1_count
 from readouts.tasks.base import OURS, ReadoutProtocol, ReadoutTask
-from readouts.tasks.predictions import KeepsOutputs, depth_overlay, read_output
-from readouts.tasks.sources import TaskSource, quarter_starts
+from readouts.tasks.predictions import SavesOutputs, depth_overlay, read_output
+from readouts.tasks.sources import TaskSource, quarter_starts, with_training_split
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 from rvm_bench.media.frame_sampling import consecutive_clips, random_clip
@@ -53,7 +54,7 @@ class ScanNetProtocol(ReadoutProtocol):
 
 
 def demo_protocol() -> ScanNetProtocol:
-    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores."""
+    """For the demo copy: small frames, a small head, fixed clips whose features are cached. Minutes on two cores."""
     return ScanNetProtocol(
         side_px=64,
         params=192,
@@ -70,14 +71,14 @@ def demo_protocol() -> ScanNetProtocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ScanSource(TaskSource[ScanNetProtocol]):
-    """Windows of the training scans as the fitter draws them: random ones, or fixed ones a quarter of a clip apart."""
+    """Clips of the training scans: random ones, or fixed ones a quarter of a clip apart."""
 
     resizing: ClassVar[str] = "square"
     scans: Sequence[Scan] = dataclasses.field(repr=False)
 
     @functools.cached_property
     def windows(self) -> list[tuple[Scan, int]]:
-        """The examples: every scan, and in the fixed case its windows by their first frames."""
+        """The examples, as (scan, first frame): one per scan, or all fixed clips."""
         if not self.protocol.fixed_clips:
             return [(scan, 0) for scan in self.scans]
         p = self.protocol
@@ -105,11 +106,11 @@ class ScanSource(TaskSource[ScanNetProtocol]):
 
 
 def valid(depth_m: np.ndarray, p: ScanNetProtocol) -> np.ndarray:
-    """Where depth was measured, and lies within the range."""
+    """Where depth was measured and is within the range, bool of the shape of `depth_m`."""
     return (depth_m >= p.nearest_m) & (depth_m <= p.farthest_m)
 
 
-class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
+class ScanNetTask(SavesOutputs, ReadoutTask[ScanNetProtocol]):
     name: ClassVar[str] = "scannet"
     title: ClassVar[str] = "monocular depth, ScanNet v2 validation, AbsRel x10"
     folder: ClassVar[str] = "scannet"
@@ -144,12 +145,11 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
             )
         self._training, self._median_m, self.allow_missing = training.scans, None, allow_missing
         self._manifest = text_sha256(f"{training.manifest_sha256} {scored.manifest_sha256}")
-        missing = tuple(f"train: {line}" for line in training.coverage.missing) + scored.coverage.missing
         return Dataset(
             root=data,
             videos=scored.scans,
             manifest_sha256=self._manifest,
-            coverage=dataclasses.replace(scored.coverage, missing=missing),
+            coverage=with_training_split(scored.coverage, [f"train: {line}" for line in training.coverage.missing]),
         )
 
     def check(self, data: Path) -> list[str]:
@@ -173,7 +173,7 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
         )
 
     def measure(self, encoder: Encoder, video: Scan, tick: Callable[[], object] = lambda: None) -> Record:
-        """Sums over the valid pixels of a scan's windows: of the head, and of one constant depth, the median of the
+        """Sums over the valid pixels of a scan's clips, for the head and for a constant depth, the median of the
         training scans."""
         p = self.protocol
         outputs = {}
@@ -193,17 +193,17 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
             record["constant"] += held
             for _ in frames:
                 tick()
-        self.keep(video.name, outputs)
+        self.save_outputs(video.name, outputs)
         return record
 
     def overlay(self, folder: Path, video: Scan, record: Record, most: int) -> Overlay:
-        """The first window; a record holds no window by itself."""
+        """The first clip: a record has no scores of single clips."""
         p = self.protocol
         frames = consecutive_clips(video.frames, p.frames, p.stride)[0]
         colour, depth_m = load_clip(video, frames, p.side_px)
-        found_m = read_output(folder, video.name, f"{frames[0]}").astype(np.float32)
+        predicted_m = read_output(folder, video.name, f"{frames[0]}").astype(np.float32)
         truth_m = np.where(valid(depth_m, p), depth_m, 0)
-        return depth_overlay(colour, frames.tolist(), truth_m, found_m, most, video.frames)
+        return depth_overlay(colour, frames.tolist(), truth_m, predicted_m, most, video.frames)
 
     def _constant_m(self) -> float:
         """The median depth of the first frames of the training scans, in metres."""
@@ -213,7 +213,7 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
         return self._median_m
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """AbsRel over all valid pixels of all scans, and the share of pixels within a factor of 1.25, in percent."""
+        """AbsRel over all valid pixels of all scans, and the percentage of pixels within a factor of 1.25."""
         pixels = max(1, sum(r["pixels"] for r in records))
         return {
             "AbsRel": sum(r["abs_rel"] for r in records) / pixels,
@@ -223,7 +223,7 @@ class ScanNetTask(KeepsOutputs, ReadoutTask[ScanNetProtocol]):
         }
 
     def scene(self, video: str) -> str:
-        """The room: scene0011_00 and scene0011_01 are two scans of one."""
+        """The room: scene0011_00 and scene0011_01 are two scans of the same one."""
         return video.partition("_")[0]
 
     def write_demo(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Something-Something v2: 174 actions that single frames hardly tell apart, top-1 on the validation videos."""
+"""Something-Something v2: 174 actions that need more than a single frame, top-1 on the validation videos."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Constants that point and box tracking share: how coordinates become queries."""
+"""Protocols of point tracking, and the constants that it shares with box tracking: how queries are embedded."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ SCIVID_POINTS = "scivid configs/evals/stir_2d_tracking.py"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrackProtocol(ReadoutProtocol):
-    """Constants of a tracking task; a subclass says how many tiles of time a query has."""
+    """Constants of a tracking task; a subclass sets the number of temporal tiles."""
 
     sizes: ClassVar[type[PointHeadConfig | BoxHeadConfig]]
     width: int = constant(512, "of the query's MLP: moog_inference_demo, scivid TrackingReadoutWrapper")
@@ -40,7 +40,7 @@ class PerceptionProtocol(TrackProtocol):
     sizes: ClassVar[Any] = PointHeadConfig
     id: str = "perception-test-points/1"
     heads: int = constant(8, "paper Table 7; moog_inference_demo")
-    temporal_tile_size: int = constant(8, "queries of a point, 2 frames each: moog_inference_demo; paper Table 7")
+    temporal_tile_size: int = constant(8, "queries per point, 2 frames each: moog_inference_demo; paper Table 7")
     tracks: int = constant(64, f"of a training clip: {SCIVID_POINTS}")
-    stride: int = constant(2, f"native frames between frames of a scored window; {OURS}: 15 a second, MOVi-E has 12")
+    stride: int = constant(2, f"native frames between frames of a scored window; {OURS}: 15 Hz, MOVi-E has 12 Hz")
     colour_augmentation: bool = constant(False, f"of MOVi-E's clips: none in {SCIVID_POINTS}")

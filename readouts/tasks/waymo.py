@@ -1,8 +1,7 @@
-"""Waymo Open: boxes followed through 16 frames of the front camera, mean intersection over union.
+"""Waymo Open: box tracking over 16 frames of the front camera, mean intersection over union.
 
-Every box of a clip's first frame is a query, and the head says where it is in all 16 frames. Source: paper, supplement
-and Table 7. The official loss, and how the mean is taken, are not published; what we take instead is a constant with
-its reason.
+The boxes of a clip's first frame are queries, and the head predicts each of them in all 16 frames. Source: paper,
+supplement and Table 7. The official loss and averaging are not published; our choices are constants with their reasons.
 """
 
 import dataclasses
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from readouts.datasets.waymo.box_video import BoxVideo, window_starts
+from readouts.datasets.waymo.box_video import STRIDE, BoxVideo, window_starts
 from readouts.datasets.waymo.split import check_waymo, open_waymo
 from readouts.fitting.sampling import Item, Source
 from readouts.heads.replicated import Sizes
@@ -22,12 +21,22 @@ from readouts.heads.tracking import BoxHeadConfig
 from readouts.losses import Measure, Selection, box_l2, box_smooth_l1_giou, mean_box_iou
 from readouts.metrics import box_iou_sums
 from readouts.tasks.base import OURS, ReadoutTask
-from readouts.tasks.box_clips import box_windows, clip_boxes, clip_frames, pad, random_window
-from readouts.tasks.predictions import KeepsOutputs, box_overlay, read_output
-from readouts.tasks.sources import TaskSource
+from readouts.tasks.box_clips import (
+    LEAST_AREA,
+    MOST_BOXES,
+    SIDE_PX,
+    box_windows,
+    clip_boxes,
+    clip_frames,
+    pad,
+    random_window,
+)
+from readouts.tasks.predictions import SavesOutputs, box_overlay, read_output
+from readouts.tasks.sources import TaskSource, with_training_split
 from readouts.tasks.tracking_protocols import TrackProtocol
 from rvm_bench.api.encoder import Encoder
-from rvm_bench.api.task import Dataset, Metric, Overlay, Record, constant
+from rvm_bench.api.overlay import Overlay
+from rvm_bench.api.task import Dataset, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.formats.hashes import text_sha256
 
@@ -41,12 +50,14 @@ class WaymoProtocol(TrackProtocol):
 
     sizes: ClassVar[Any] = BoxHeadConfig
     id: str = "waymo-boxes/1"
-    side_px: int = constant(256, "paper Table 7")
+    side_px: int = constant(SIDE_PX, "paper Table 7")
     heads: int = constant(4, "paper Table 7; moog_inference_demo")
     temporal_tile_size: int = constant(1, "one query for a box and all its frames: moog_inference_demo; paper Table 7")
-    stride: int = constant(2, "frames of the camera: 10 a second become 5, as InternVideo-Next and tue-mps read 4DS")
-    most_boxes: int = constant(25, "representations4d moog/configs/movi.py, num_box_tracks")
-    least_area: float = constant(0.005, "of the square, in the first frame: InternVideo-Next's reading of 4DS")
+    stride: int = constant(STRIDE, "camera frames: 10 Hz become 5 Hz, as InternVideo-Next and tue-mps read 4DS")
+    most_boxes: int = constant(MOST_BOXES, "representations4d moog/configs/movi.py, num_box_tracks")
+    least_area: float = constant(
+        LEAST_AREA, "of the square, in the first frame: 4DS as InternVideo-Next reads it, arXiv:2512.01342"
+    )
     first_frame: int = constant(1, f"the first frame that is fitted and scored; frame 0 is the query; {OURS}")
     box_loss: Literal["l2", "smooth_l1_giou"] = constant(
         "l2", "ours, as for depth; smooth_l1_giou is InternVideo-Next's; the official one is unknown"
@@ -54,10 +65,10 @@ class WaymoProtocol(TrackProtocol):
 
 
 def demo_protocol() -> WaymoProtocol:
-    """For the demo copy: small pictures, a small head, fixed clips whose features are cached. Minutes on two cores.
+    """For the demo copy: small frames, a small head, fixed clips whose features are cached. Minutes on two cores.
 
-    Three octaves of Fourier features, as sixteen learn slowly from a hundred segments, and the loss that looks at the
-    overlap: small boxes hardly move the squared error of their sides.
+    Three octaves of Fourier features, as sixteen learn slowly from a hundred segments, and the loss with GIoU: small
+    boxes contribute little to the squared error of the sides.
     """
     return WaymoProtocol(
         side_px=96,
@@ -78,14 +89,14 @@ def demo_protocol() -> WaymoProtocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class BoxSource(TaskSource[WaymoProtocol]):
-    """Clips of the training segments as the fitter draws them: random ones, or fixed ones a quarter of a clip apart."""
+    """Clips of the training segments: random ones, or fixed ones a quarter of a clip apart."""
 
     resizing: ClassVar[str] = "short side, then middle crop"
     videos: Sequence[BoxVideo] = dataclasses.field(repr=False)
 
     @functools.cached_property
     def windows(self) -> list[tuple[BoxVideo, int]]:
-        """The examples: every segment, and in the fixed case its clips by their first frames."""
+        """The examples, as (segment, first frame): one per segment, or all fixed clips."""
         p = self.protocol
         if not p.fixed_clips:
             return [(video, 0) for video in self.videos]
@@ -121,7 +132,7 @@ class BoxSource(TaskSource[WaymoProtocol]):
         )
 
 
-class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
+class WaymoTask(SavesOutputs, ReadoutTask[WaymoProtocol]):
     name: ClassVar[str] = "waymo"
     title: ClassVar[str] = "box tracking, Waymo Open validation, front camera, mIoU"
     folder: ClassVar[str] = "waymo"
@@ -149,12 +160,11 @@ class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
         training, scored = (open_waymo(data, split, allow_missing=allow_missing) for split in SPLITS)
         self._training, self.allow_missing = training.videos, allow_missing
         self._manifest = text_sha256(f"{training.manifest_sha256} {scored.manifest_sha256}")
-        coverage = scored.coverage
         return Dataset(
             root=data,
             videos=scored.videos,
             manifest_sha256=self._manifest,
-            coverage=dataclasses.replace(coverage, missing=training.coverage.missing + coverage.missing),
+            coverage=with_training_split(scored.coverage, training.coverage.missing),
         )
 
     def check(self, data: Path) -> list[str]:
@@ -167,30 +177,31 @@ class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
         return self.protocol.head(channels)
 
     def measure(self, encoder: Encoder, video: BoxVideo, tick: Callable[[], object] = lambda: None) -> Record:
-        """Of every clip: sums over its present boxes of the head's IoU and of that of holding the first box, and how
-        many boxes there are. A clip without a query is not encoded."""
+        """For each clip: its number of present boxes, and the sums over them of the IoU of the head and of the first
+        box held. A clip without a query is not encoded."""
         p = self.protocol
         clips, outputs = [], {}
         for frames in box_windows(video, frames=p.frames, stride=p.stride):
             boxes, present, _ = clip_boxes(video, frames, p.side_px, least_area=p.least_area, most=p.most_boxes)
             if boxes.shape[1]:
                 queries = torch.from_numpy(boxes[:1]).to(encoder.device)
-                found = self.outputs(encoder, clip_frames(video, frames, p.side_px)[None], queries)[0].cpu().numpy()
-                outputs[f"{frames[0]}"] = found
-                total, count = box_iou_sums(found, boxes, present, first_frame=p.first_frame)
+                clip = clip_frames(video, frames, p.side_px)[None]
+                predicted = self.outputs(encoder, clip, queries)[0].cpu().numpy()
+                outputs[f"{frames[0]}"] = predicted
+                total, count = box_iou_sums(predicted, boxes, present, first_frame=p.first_frame)
                 held, _ = box_iou_sums(np.repeat(boxes[:1], p.frames, 0), boxes, present, first_frame=p.first_frame)
                 clips.append({"first_frame": int(frames[0]), "boxes": count, "iou": total, "held": held})
             for _ in frames:
                 tick()
-        self.keep(video.name, outputs)
+        self.save_outputs(video.name, outputs)
         return {"clips": clips}
 
     def overlay(self, folder: Path, video: BoxVideo, record: Record, most: int) -> Overlay:
-        """The clip that scores lowest."""
+        """The clip with the lowest score."""
         p = self.protocol
         scored = [clip for clip in record["clips"] if clip["boxes"]]
         if not scored:
-            raise UserError(f"{video.name} has no clip with a box that is followed")
+            raise UserError(f"{video.name} has no clip with a tracked box")
         worst = min(scored, key=lambda clip: clip["iou"] / clip["boxes"])
         windows = box_windows(video, frames=p.frames, stride=p.stride)
         frames = next(window for window in windows if window[0] == worst["first_frame"])
@@ -199,14 +210,14 @@ class WaymoTask(KeepsOutputs, ReadoutTask[WaymoProtocol]):
             clip_frames(video, frames, p.side_px),
             frames.tolist(),
             truth=truth,
-            found=read_output(folder, video.name, f"{frames[0]}"),
+            predicted=read_output(folder, video.name, f"{frames[0]}"),
             score=f"mIoU of this clip {100 * worst['iou'] / worst['boxes']:.1f} %",
             most=most,
             length=video.length,
         )
 
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """In percent: means over all present boxes of all clips, and `mIoU per clip`, the mean of the clips' means."""
+        """In percent: the mean over all present boxes of all clips, and `mIoU per clip`, the mean of the clips' own."""
         clips = [clip for record in records for clip in record["clips"] if clip["boxes"]]
         boxes = max(1, sum(clip["boxes"] for clip in clips))
         return {

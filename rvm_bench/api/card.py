@@ -1,4 +1,4 @@
-"""What a model says about itself before any of its weights are read. Imports nothing heavy, so that listing is fast."""
+"""Model metadata that is known before any weights are read. Imports nothing heavy, so that listing models is fast."""
 
 import dataclasses
 import importlib
@@ -10,18 +10,18 @@ from rvm_bench.errors import UserError, unknown_name
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A checkpoint: where it is, how large it should be, and under which terms.
+    """A released checkpoint: URL, name, expected size and hash, licence.
 
     Attributes:
-        url: plain URL that answers with the file; "" where there is none, and `by_hand` says how to get it.
-        filename: name in the cache; of a file that comes with this package, its path in it, and `packaged` is true.
-        packaged: whether it comes with this package, so that there is nothing to fetch.
-        size_bytes: expected size; where `size_exact` is false it is the size of the arrays, and the file may exceed it
-            by the headers of its container (at most 1 %). 0 where it is not known.
+        filename: name in the cache; if `packaged`, the path inside this package.
+        licence: licence of the weights.
+        url: direct download URL; "" if there is none, and `by_hand` says how to get the file.
+        by_hand: how to get the file without a direct URL, as a sentence.
+        size_bytes: expected size in bytes; 0 if unknown. Unless `size_exact`, this is the size of the arrays, and the
+            file may exceed it by the headers of its container (at most 1 %).
         size_exact: whether `size_bytes` is the exact size of the file.
-        by_hand: how a person gets the file where no plain URL gives it, as a sentence.
-        sha256: published hash, or None where none is published (then the first download's hash is recorded).
-        licence: terms of the weights.
+        sha256: published hash; None if none is published (the hash of the first download is recorded instead).
+        packaged: whether the file is part of this package, so that nothing is downloaded.
     """
 
     filename: str
@@ -39,12 +39,15 @@ class Provenance:
     """Where the weights of a loaded encoder come from.
 
     Attributes:
-        kind: "file": a checkpoint. "package": installed with the model's package. "random": never trained. "none": the
+        kind: "file": a checkpoint. "package": installed with the model's package. "random": untrained. "none": the
             model has no weights. "not stated": the plug-in does not say; tables and reports mark such numbers.
-        sha256: of the checkpoint file; None where there is none.
-        path: the file's name, without its folder.
+        sha256: of the checkpoint file; None if there is no file.
+        path: name of the checkpoint file, without its folder.
         seed: of random weights.
-        facts: what else is known, as JSON values: repository, commit, layout, tensors that were left out.
+        facts: further provenance as JSON values: repository, commit, layout, tensors that were left out.
+
+    Raises:
+        UserError: an unknown kind.
     """
 
     kind: Literal["file", "package", "random", "none", "not stated"] = "not stated"
@@ -59,10 +62,10 @@ class Provenance:
 
     @classmethod
     def of(cls, value: "Provenance | Mapping[str, Any]") -> "Provenance":
-        """A provenance, also where a plug-in gives it as a dict such as {"kind": "file", "path": "a.pth"}.
+        """The provenance itself, or one made from a dict such as {"kind": "file", "path": "a.pth"}.
 
         Raises:
-            UserError: it is neither, or its kind is unknown.
+            UserError: the value is neither, or its kind is unknown.
         """
         if isinstance(value, cls):
             return value
@@ -72,34 +75,37 @@ class Provenance:
         return cls(**known, facts={name: fact for name, fact in value.items() if name not in known})
 
     def with_facts(self, **facts: Any) -> "Provenance":
-        """The same with more facts."""
+        """A copy with further facts."""
         return dataclasses.replace(self, facts={**self.facts, **facts})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, without what is empty."""
+        """JSON values; empty fields are left out, facts stand beside the fields."""
         known = {"kind": self.kind, "path": self.path or None, "seed": self.seed, "sha256": self.sha256}
         return {**{name: value for name, value in known.items() if value is not None}, **self.facts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderCard:
-    """Everything about a frozen encoder that a table, a stamp or a reader needs.
+    """Metadata of a frozen encoder, for tables, stamps and readers.
 
     Attributes:
-        name: the name under which `--model` finds it.
+        name: printable characters on one line; for registered models the name that `--model` takes.
         family: models that share an architecture and a checkpoint format ("rvm", "dinov2", ...).
-        params_m: parameters of the whole released model as its paper counts them, in millions (0: no parameters).
         patch: side of a patch in pixels; the feature grid of an H x W frame is (H // patch, W // patch).
         width: channels D of a feature vector.
-        frames: frames that one forward pass sees (1 for image and recurrent encoders, 16 for clip encoders).
+        params_m: parameters of the whole released model as its paper counts them, in millions (0: no parameters).
+        frames: frames per forward pass (1 for image and recurrent encoders, 16 for clip encoders).
         pixel_mean, pixel_std: per RGB channel, applied to pixels in [0, 1].
-        taps: which layer each task family reads, as {"propagation": ..., "readout": ...}.
+        taps: which layer each task family reads, in words: {"propagation": ..., "readout": ...}.
         causal: whether features of frame t depend on frames <= t only.
-        licence: terms of the weights (and code, where they differ).
-        source: where the model comes from.
-        weights: its released checkpoint; None where there is none to fetch.
-        published: the paper's name of its row in Tables 1 and 2; "" where the paper has none.
+        licence: of the weights (and of the code, if it differs).
+        source: publication or repository of the model.
+        weights: its released checkpoint; None if there is none to fetch.
+        published: name of its row in the paper's Tables 1 and 2; "" if it has none.
         note: anything a user of the numbers should know.
+
+    Raises:
+        UserError: a value of the wrong type or range.
     """
 
     name: str
@@ -136,20 +142,24 @@ class EncoderCard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A card and the place of the code that builds it; what a `rvm_bench.models` entry point names.
+    """A registered model: its card and the function that builds it. Entry points in `rvm_bench.models` name one.
 
-    Calling it imports `builder` ("module:function") and calls that with the card and the keyword arguments
-    of `load_encoder` (`weights`, `device`, `dtype`, and the family's own options).
+    Calling it imports `builder` and calls that with `card=` and the keyword arguments of `load_encoder`: `device`,
+    `dtype`, the model's own options and, if `takes_weights`, `weights` (a path, or "random").
 
     Attributes:
+        card: metadata, available without importing the builder.
+        builder: "module:function" that returns an `Encoder`.
         takes_weights: whether the model has weights at all (`pixels` has none).
-        any_file: whether it stands for a family and takes any checkpoint of it, so that `--weights` must name one.
+        any_file: whether it is a generic entry of a family that loads any of its checkpoints, named by `--weights`.
+        module: that declares the model, where it is not the builder's; its code is part of a run's identity.
     """
 
     card: EncoderCard
     builder: str
     takes_weights: bool = True
     any_file: bool = False
+    module: str = ""
 
     def __call__(self, **options: Any) -> Any:
         module, _, attribute = self.builder.partition(":")

@@ -1,4 +1,4 @@
-"""What the harness verifies of an encoder, in words of whoever wrote it: one line, naming the class and the method."""
+"""Checks of what plug-ins provide: card, task, video, features. Errors are one line and name the class and method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from rvm_bench.errors import UserError
 
 
 def check_card(encoder: Any) -> EncoderCard:
-    """The encoder's card; UserError where it has none, or something else in its place."""
+    """The encoder's card; UserError if it has none, or if it is not an `EncoderCard`."""
     name = type(encoder).__name__
     card = getattr(encoder, "card", None)
     if card is None:
@@ -24,7 +24,7 @@ def check_card(encoder: Any) -> EncoderCard:
 
 
 def check_task(task: Any) -> None:
-    """Raises UserError where a task lacks what every task has, or cannot be made without arguments."""
+    """Raises UserError if a task lacks a required attribute, or cannot be instantiated without arguments."""
     name = type(task).__name__
     lacking = [field for field in ("name", "title", "folder", "metric", "protocol") if not hasattr(task, field)]
     if lacking:
@@ -33,8 +33,8 @@ def check_task(task: Any) -> None:
         task.official_protocol()
     except TypeError as error:
         raise UserError(
-            f"{name}() cannot be made without arguments ({error}); give its parameters defaults, so that the official "
-            "protocol is known"
+            f"{name}() cannot be instantiated without arguments ({error}); give its parameters defaults, "
+            f"{name}().protocol is the official protocol"
         ) from None
 
 
@@ -51,19 +51,19 @@ def check_video(shape: tuple[int, ...], dtype: np.dtype, card: EncoderCard) -> N
 
 
 def check_pair(value: Any, method: str) -> tuple[Any, Any]:
-    """What a `step` or `unroll` returned, as (features, state); UserError where it is no pair."""
+    """The value of a `step` or `unroll` as (features, state); UserError if it is not a pair."""
     if not isinstance(value, tuple) or len(value) != 2:
         raise UserError(f"{method} returned {_kind(value)}; expected a tuple (features, state)")
     return value
 
 
 def check_tensor(value: Any, method: str, wanted: str) -> Tensor:
-    """What a method of the plug-in returned, as a tensor of real numbers.
+    """The value that a plug-in's method returned; UserError if it is not a real-valued tensor.
 
     Args:
-        value: what it returned.
-        method: its name, as in "MyEncoder.forward_frames".
-        wanted: the shape that it should have, as in "[N, h, w, D]".
+        value: the returned value.
+        method: name of the method, for the message: "MyEncoder.forward_frames".
+        wanted: expected shape, for the message: "[N, h, w, D]".
     """
     if not isinstance(value, Tensor):
         raise UserError(f"{method} returned {_kind(value)}; expected a torch.Tensor {wanted}")
@@ -73,13 +73,13 @@ def check_tensor(value: Any, method: str, wanted: str) -> Tensor:
 
 
 def check_features(features: Any, expected_TYX: tuple[int, int, int], card: EncoderCard, method: str = "") -> Tensor:
-    """The features as float32; UserError where type or shape is not what the card promises.
+    """The features as float32; UserError if their type or shape contradicts the card.
 
     Args:
-        features: of some frames, [T, h, w, D].
+        features: [T, h, w, D].
         expected_TYX: T, h and w.
-        card: of the model; its width is D.
-        method: that made them, for the message; "" leaves it out.
+        card: the model's; its width is D.
+        method: name of the method that returned them, for the message; "": the model's name is used.
     """
     expected = (*expected_TYX, card.width)
     features = check_tensor(features, method or f"model {card.name}", "[frames, h, w, D]")

@@ -2,8 +2,8 @@
 
     uint8 [T, H, W, 3] RGB  ->  float32 [T, h, w, D],    (h, w) = (H // patch, W // patch)
 
-Three base classes hold what the families share, so that an adapter writes one method. None of them normalises the
-features: label propagation does that itself (L2 per token), readouts have a LayerNorm of their own.
+Three base classes implement batching, windows and recurrence, so that an adapter writes one or two methods. Features
+are not normalised: label propagation normalises each token (L2), readouts begin with a LayerNorm.
 
 Shape letters: T frames of a video, N frames of a batch, B clips, H W pixels, h w grid cells, D channels.
 """
@@ -12,6 +12,7 @@ import abc
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -24,11 +25,11 @@ from rvm_bench.api.contract import check_features, check_pair, check_tensor, che
 from rvm_bench.errors import UserError, unknown_name
 
 TAPS = ("propagation", "readout")
-"""The task families, each of which may read another layer of a model."""
+"""The task families; each may read a different layer of a model."""
 
 
 class VideoLike(Protocol):
-    """Frames that are read when they are sliced: a uint8 array, or a lazy reader that never holds the whole video."""
+    """A uint8 array [T, H, W, 3], or a lazy reader of that shape that decodes frames when it is sliced."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -40,13 +41,15 @@ class Encoder(abc.ABC):
     """A frozen backbone. Subclass one of the three below; override `stream` only for a fourth kind.
 
     Attributes:
-        card: what the model says about itself.
-        device, dtype: where and in which precision it computes. Features leave as float32 whatever the dtype.
-        pixel_dtype: dtype in which frames reach the network; None: that of the encoder.
-        chunk: frames that go through the network together; more memory for less overhead. It may change the last
+        card: metadata of the model.
+        device, dtype: of the computation. Features are returned as float32 whatever the dtype.
+        pixel_dtype: dtype of the frames that the network gets; None: `dtype`.
+        chunk: frames per forward pass; a larger one takes more memory and has less overhead. It may change the last
             bits of the features, so it is part of a run's fingerprint.
-        weights: where the weights come from; a plug-in that does not set it is marked "not stated".
-        options: what was chosen on loading beyond the card (rules, seeds), as JSON values; part of a run's identity.
+        weights: provenance of the weights, a `Provenance` or a dict of its fields; "not stated" unless set.
+        options: loading options beyond the card (rules, seeds), as JSON values; part of a run's fingerprint.
+        modules: names of further modules whose code made the encoder; `load_encoder` sets it.
+        requested: arguments of `load_encoder`: "model", "weights" and "options", as JSON values.
         tap: the task family whose layer is read, one of `TAPS`; `at` changes it. Most models have one layer for all.
     """
 
@@ -58,9 +61,11 @@ class Encoder(abc.ABC):
     tap: str = "propagation"
     weights: Provenance | Mapping[str, Any]
     options: dict[str, Any]
+    modules: tuple[str, ...] = ()
+    requested: Mapping[str, Any] = MappingProxyType({})
 
     def __new__(cls, *arguments: Any, **options: Any) -> "Encoder":
-        # Not in __init__, which an adapter may forget to call.
+        # Not in __init__: adapters need not call super().__init__().
         encoder = super().__new__(cls)
         encoder.weights = getattr(cls, "weights", None) or Provenance()
         encoder.options = {}
@@ -70,7 +75,7 @@ class Encoder(abc.ABC):
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
         """Feature maps in time order, a few frames at a time, as float32 [n, h, w, D] on `self.device`.
 
-        Memory is bounded by the chunk (and the model's own state), never by the length of the video.
+        Memory is bounded by the chunk and the model's state, not by the length of the video.
         """
 
     def encode(self, video: np.ndarray | Tensor, tap: str | None = None) -> np.ndarray:
@@ -78,7 +83,7 @@ class Encoder(abc.ABC):
 
         Args:
             video: uint8 [T, H, W, 3] RGB, any length, H and W at least one patch.
-            tap: "propagation" or "readout": the layer that this task family reads; None keeps the encoder's own.
+            tap: read the layer of this task family, one of `TAPS`; None: `self.tap`.
 
         Returns:
             float32 [T, h, w, D] with (h, w) = (H // patch, W // patch), row-major over the image.
@@ -99,15 +104,16 @@ class Encoder(abc.ABC):
         return maps
 
     def clips(self, clips: np.ndarray, *, fill: bool = False) -> Tensor:
-        """Feature maps of several clips of one size, each a video of its own: what readouts are trained on.
+        """Feature maps of a batch of independent clips of the same size, as readouts are trained on.
 
         Args:
             clips: uint8 [B, T, H, W, 3] RGB.
-            fill: give the network full groups of clips only, so that a clip's features do not depend, to the last bit,
-                on how many others are encoded in the same call. Costs up to one group.
+            fill: pad the last group of clips to full size, so that a clip's features are bitwise independent of how
+                many clips are encoded in the same call. Costs up to one group.
 
         Returns:
-            float32 [B, T, h, w, D] on `self.device`, without a graph; equal to `stream` of each clip within rounding.
+            float32 [B, T, h, w, D] on `self.device`, without autograd graph; equal to `stream` of each clip up to
+            rounding.
 
         Raises:
             UserError: the clips are not uint8 [B, T, H, W, 3] with B >= 1, or smaller than a patch.
@@ -120,15 +126,15 @@ class Encoder(abc.ABC):
         if fill and count % group:
             clips = np.concatenate([clips, np.repeat(clips[:1], -count % group, axis=0)])
         maps = [self.encode_group(clips[start : start + group]) for start in range(0, len(clips), group)]
-        # Concatenated outside of inference mode, so that autograd may keep the result.
+        # Outside of inference mode: autograd cannot save inference tensors for backward.
         return torch.cat(maps)[:count]
 
     def clips_per_pass(self, frames: int) -> int:
-        """How many clips of this many frames `encode_group` takes at a time; override together with it."""
+        """Number of clips of this many frames per call of `encode_group`; override both together."""
         return 1
 
     def encode_group(self, clips: np.ndarray) -> Tensor:
-        """Feature maps of up to `clips_per_pass` clips at once; override for a faster way than `stream`.
+        """Feature maps of up to `clips_per_pass` clips; override it if a batch is faster than `stream` of each clip.
 
         Args:
             clips: uint8 [B, T, H, W, 3] RGB, B <= clips_per_pass(T).
@@ -139,7 +145,11 @@ class Encoder(abc.ABC):
         return torch.stack([torch.cat(list(self.stream(clip))) for clip in clips])
 
     def at(self, tap: str) -> Self:
-        """The same encoder, sharing its weights, reading the layer of another task family."""
+        """A copy that shares the weights and reads the layer of another task family.
+
+        Raises:
+            UserError: an unknown tap.
+        """
         if tap not in TAPS:
             raise unknown_name("tap", tap, TAPS)
         other = copy.copy(self)
@@ -151,41 +161,41 @@ class Encoder(abc.ABC):
         return height_px // self.card.patch, width_px // self.card.patch
 
     def to(self, device: torch.device | str) -> "Encoder":
-        """Moves the encoder and every network it holds to a device, frozen in evaluation mode, and returns it.
+        """Moves the encoder's networks to a device, in evaluation mode and without gradients, and returns the encoder.
 
-        `frozen` undoes the freezing where the networks are somebody else's.
+        Inside of `frozen`, the modes and gradient flags are restored on exit.
         """
         self.device = torch.device(device)
         tensors.move_frozen(self, self.device, base=Encoder)
         return self
 
     def frozen(self) -> contextlib.AbstractContextManager[None]:
-        """While it is entered, every network is in evaluation mode and without gradients; afterwards as before."""
+        """Context in which all networks are in evaluation mode and without gradients; both are restored on exit."""
         return tensors.frozen(self, base=Encoder)
 
     @property
     def provenance(self) -> Provenance:
-        """`weights`, also where a plug-in gave it as a dict.
+        """`weights` as a `Provenance`, also if a plug-in assigned a dict.
 
         Raises:
-            UserError: it is neither a provenance nor a dict of one.
+            UserError: it is neither.
         """
         return Provenance.of(self.weights)
 
     def tensors_xxh128(self) -> str | None:
-        """Hash of every tensor that the encoder computes with, as it is now; None where there is none.
+        """Hash of the current bytes of every tensor that the encoder computes with; None if there is none.
 
-        Covered are networks, tensors and arrays in attributes, containers, class attributes and closures, by their
-        bytes. Names in a class's `derived` are left out: what follows from the rest, as a cache does.
+        Covers networks, tensors and arrays in attributes, containers, class attributes and closures. Excluded are the
+        attributes named in a class attribute `derived`: caches and others that follow from the rest.
         """
         return tensors.tensors_xxh128(self, base=Encoder)
 
     def weights_sha256(self) -> str | None:
-        """What tells networks of one model apart: the checkpoint's sha256, else `tensors_xxh128`."""
+        """Identity of the weights: the checkpoint's sha256, or else `tensors_xxh128`."""
         return self.provenance.sha256 or self.tensors_xxh128()
 
     def describe(self) -> dict[str, Any]:
-        """All that identifies the encoder in a run's fingerprint, as JSON values, computed now."""
+        """What identifies the encoder in a run's fingerprint, as JSON values; hashes are computed on each call."""
         hashed = self.tensors_xxh128()
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -197,10 +207,11 @@ class Encoder(abc.ABC):
             "chunk": self.chunk,
             "tap": self.tap,
             "options": self.options,
+            "requested_options": dict(self.requested.get("options", {})),
         }
 
     def prepare(self, frames: np.ndarray) -> Tensor:
-        """uint8 [n, H, W, 3] -> normalised [n, 3, H, W] on the encoder's device, in `pixel_dtype` or else its dtype."""
+        """uint8 [n, H, W, 3] -> normalised [n, 3, H, W] on `self.device`, in `pixel_dtype` (or `dtype` if None)."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         mean, std = (
             torch.tensor(values, device=self.device).view(3, 1, 1)
@@ -215,11 +226,11 @@ class Encoder(abc.ABC):
 
 
 class ImageEncoder(Encoder):
-    """An encoder that sees one frame at a time. The adapter writes `forward_frames`."""
+    """An encoder of single frames. The adapter writes `forward_frames`."""
 
     @abc.abstractmethod
     def forward_frames(self, frames: Tensor) -> Tensor:
-        """Normalised [N, 3, H, W] -> features [N, h, w, D]."""
+        """Normalised frames [N, 3, H, W] -> features [N, h, w, D], N <= `chunk`."""
 
     @torch.inference_mode()
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
@@ -236,12 +247,12 @@ class ImageEncoder(Encoder):
 
 
 class ClipEncoder(Encoder):
-    """An encoder that sees `card.frames` frames at a time. The adapter writes `forward_clip`.
+    """An encoder of clips of `card.frames` frames. The adapter writes `forward_clip`.
 
-    Windows do not overlap, nothing is carried across them, and the last one is padded with zeros *after* pixel
-    normalisation (so the padding is the mean colour, not black, where there is a mean). Time goes back from tubes to
-    frames inside each window by the family's rule. Source: official evaluation notebook, feature cells of VideoMAE,
-    V-JEPA (trilinear) and 4DS (cubic).
+    Windows do not overlap and are independent. The last one is padded with zeros *after* pixel normalisation, so the
+    padding is the mean colour rather than black. Inside each window, features are interpolated in time from tubelets
+    to frames by `time_rule`. Source: official evaluation notebook, feature cells of VideoMAE, V-JEPA (trilinear) and
+    4DS (cubic).
 
     Attributes:
         time_rule: "linear" (half-pixel centres, clamped) or "cubic" (Keys a=-0.5, antialiased, as jax.image.resize).
@@ -251,7 +262,7 @@ class ClipEncoder(Encoder):
 
     @abc.abstractmethod
     def forward_clip(self, clips: Tensor) -> Tensor:
-        """Normalised [B, 3, F, H, W], F = card.frames -> features [B, F', h, w, D], F' tubes."""
+        """Normalised clips [B, 3, F, H, W], F = card.frames -> features [B, F', h, w, D], F' tubelets."""
 
     @torch.inference_mode()
     def stream(self, video: VideoLike) -> Iterator[Tensor]:
@@ -287,22 +298,21 @@ class ClipEncoder(Encoder):
 
 
 class RecurrentEncoder(Encoder):
-    """An encoder that carries a state from frame to frame over the whole video. The adapter writes two methods.
+    """An encoder with a state that is carried over the whole video. The adapter writes `init_state` and `step`.
 
-    A family whose frames are independent up to a recurrent core overrides `unroll`, so that the independent part runs
-    on batches of frames and only the core is a scan.
+    If only a core of the network is recurrent, override `unroll` to run the rest on batches of frames.
     """
 
     @abc.abstractmethod
     def init_state(self, batch: int, height_px: int, width_px: int) -> Any:
-        """The state before the first frame, for `batch` videos of this size."""
+        """State before the first frame, for `batch` videos of this size."""
 
     @abc.abstractmethod
     def step(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One time step: normalised [B, 3, H, W] and a state -> features [B, h, w, D] and the next state."""
+        """One time step: normalised [B, 3, H, W] and state -> features [B, h, w, D] and next state."""
 
     def unroll(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Consecutive frames of one video: normalised [n, 3, H, W] -> features [n, h, w, D] and the next state."""
+        """n time steps of one video: normalised [n, 3, H, W] and state -> features [n, h, w, D] and next state."""
         features = []
         for frame in frames:
             feature, state = check_pair(self.step(frame[None], state), self._method("step"))
@@ -323,7 +333,7 @@ class RecurrentEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_group(self, clips: np.ndarray) -> Tensor:
-        """Videos go side by side, one frame of each at a time; a single one goes as `stream` does."""
+        """Steps through all videos in parallel, one frame of each at a time; a single video goes through `stream`."""
         if len(clips) == 1:
             return super().encode_group(clips)
         state = self.init_state(len(clips), *clips.shape[2:4])
@@ -336,12 +346,12 @@ class RecurrentEncoder(Encoder):
 
 
 def resize_time(tubes: Tensor, frames: int, rule: str) -> Tensor:
-    """Features per tube [F', h, w, D] -> per frame [frames, h, w, D], by "linear" or "cubic" interpolation in time."""
+    """Features per tubelet [F', h, w, D] -> per frame [frames, h, w, D], by "linear" or "cubic" interpolation."""
     count, h, w, channels = tubes.shape
     if count == frames:
         return tubes
-    # Time is laid along the width of a one-row image; the other axes are its channels. A trap: on a one-column image
-    # torch 2.13's antialiased CPU kernel repeats the first output row.
+    # Time is the width of a one-row image, all other axes are its channels. Not the height of a one-column image:
+    # there, torch 2.13's antialiased CPU kernel repeats the first output row.
     rows = tubes.permute(1, 2, 3, 0).reshape(1, h * w * channels, 1, count)
     mode = {"linear": "bilinear", "cubic": "bicubic"}[rule]
     out = nn.functional.interpolate(rows, size=(1, frames), mode=mode, align_corners=False, antialias=rule == "cubic")

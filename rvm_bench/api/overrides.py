@@ -1,4 +1,4 @@
-"""Other values for single constants of a protocol, given as text, and which constants differ from the official ones."""
+"""Overrides of single constants of a protocol (`--set topk=5`), and which constants differ from the official ones."""
 
 import dataclasses
 import difflib
@@ -24,13 +24,16 @@ P = TypeVar("P", bound="DataclassInstance")
 
 
 def override(protocol: P, texts: Sequence[str], *, fixed: str = "id") -> P:
-    """The protocol with some of its constants replaced, each given as "name=value".
+    """A copy of the protocol with some constants replaced, each given as "name=value".
 
-    The field `fixed` names the protocol, with its version: under other constants it is marked, not renamed.
+    Values are parsed by the type of the field: true or false for a bool; an integer or a decimal number; one of the
+    allowed values for a Literal; "none" if the field is optional; comma-separated elements for a tuple. A value equal
+    to the current one changes nothing, not even its type, so that the fingerprint stays the same.
 
-    Values are read by the type of the field: true or false for a bool; a whole or a decimal number; one of the allowed
-    words for a Literal; "none" where the field may be None; elements between commas for a tuple. A value equal to the
-    present one changes nothing, not even its type, so that the fingerprint stays too.
+    Args:
+        protocol: a frozen dataclass.
+        texts: one "name=value" for each constant.
+        fixed: the field that names the protocol and its version; it cannot be set.
 
     Raises:
         UserError: no such constant (the nearest names are offered), a value of another type, the same name twice, or
@@ -55,24 +58,24 @@ def override(protocol: P, texts: Sequence[str], *, fixed: str = "id") -> P:
 
 
 def off_protocol(protocol: "HasConstants", official: "HasConstants") -> dict[str, list[Any]]:
-    """The constants that differ from the official ones: name -> [official, present], in the order of the fields.
+    """The constants that differ from the official ones: name -> [official, current], in the order of the fields.
 
-    Empty under the official protocol. A constant that the official protocol does not have counts as None there. The
-    values are as `Protocol.to_dict` gives them, so that the result can be written as JSON.
+    Empty under the official protocol. A constant that the official protocol lacks counts as None there. Values are
+    those of `Protocol.to_dict`, so that the result can be written as JSON.
     """
-    there, here = official.to_dict(), protocol.to_dict()
-    return {name: [there.get(name), value] for name, value in here.items() if there.get(name) != value}
+    expected, current = official.to_dict(), protocol.to_dict()
+    return {name: [expected.get(name), value] for name, value in current.items() if expected.get(name) != value}
 
 
 def check_choices(protocol: "DataclassInstance") -> None:
-    """Raises UserError where a Literal field holds none of its values; for the `__post_init__` of a protocol."""
+    """Raises UserError if a Literal field holds none of its allowed values; for `__post_init__` of a dataclass."""
     for name, hint in typing.get_type_hints(type(protocol)).items():
         if typing.get_origin(hint) is typing.Literal:
             _read_choice(name, getattr(protocol, name), typing.get_args(hint))
 
 
 def check_bounds(protocol: "DataclassInstance") -> None:
-    """Raises UserError where a number, or an element of a tuple, is outside of its field's bounds or not finite."""
+    """Raises UserError if a number, or an element of a tuple, is not finite or outside of its `constant` bounds."""
     for field in dataclasses.fields(protocol):
         low, high = field.metadata.get("low"), field.metadata.get("high")
         value = getattr(protocol, field.name)
@@ -92,7 +95,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _read(name: str, text: str, hint: Any) -> Any:
-    """The value that a text stands for in a field of this type."""
+    """A text parsed as a value of this type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return _read_choice(name, text, arguments)
@@ -111,11 +114,11 @@ def _read(name: str, text: str, hint: Any) -> Any:
         return text.lower() == "true"
     if hint is int or hint is float:
         return _read_number(name, text, whole=hint is int)
-    raise UserError(f"{name} cannot be set by a text; replace it in Python with dataclasses.replace")
+    raise UserError(f"{name} cannot be set on the command line; use dataclasses.replace in Python")
 
 
 def _read_number(name: str, text: str, *, whole: bool) -> float:
-    """An int where the text is one, in a float field too: what a protocol writes as 20 stays 20 in its JSON."""
+    """An int if the text is one, in a float field too: a constant written as 20 stays 20 in the protocol's JSON."""
     try:
         return int(text)
     except ValueError:

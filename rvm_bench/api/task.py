@@ -1,90 +1,52 @@
-"""The task contract: what one video yields (a record), and how records become the score.
+"""The task contract: `measure` turns one video into a record, `score` turns records into named numbers.
 
-Records are the truth. The score is always recomputed from them, so resuming, sharding, error bars and paired tests
-need nothing more. A task is one file that holds its reader, its frozen protocol, `measure` and `score`.
+The score is always recomputed from the records, so resuming, shards, bootstrap intervals and paired tests need nothing
+else from a task.
 """
 
 import abc
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-
 from rvm_bench.api.encoder import Encoder
+from rvm_bench.api.overlay import Overlay
 from rvm_bench.api.overrides import check_bounds, check_choices
 from rvm_bench.errors import UserError
 
-LONG_SIDE_PX = 480
-"""Pictures are at most this long, so that lines drawn into them are not lost when they are shown small."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShownFrame:
-    """One frame.
-
-    Attributes:
-        number: of the video's frames, from 0.
-        picture: uint8 RGB [H, W, 3]; all of one overlay have one size.
-        text: what is known of this frame: its score, or that it is not scored.
-    """
-
-    number: int
-    picture: np.ndarray
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlay:
-    """Frames of a video in time order.
-
-    Attributes:
-        legend: how truth and prediction look in them.
-        frames: at least one.
-        length: frames of the whole video.
-    """
-
-    legend: str
-    frames: tuple[ShownFrame, ...]
-    length: int
-
-
-def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a picture of a video of this size: as it is, or with its long side at `LONG_SIDE_PX`."""
-    share = min(1.0, LONG_SIDE_PX / max(size_hw))
-    return max(1, round(size_hw[0] * share)), max(1, round(size_hw[1] * share))
-
-
 DEMO = "demo"
-"""What `--data` says for the procedural copy of a task's data."""
+"""The value of `--data` for procedural demo data."""
 
 Record = dict[str, Any]
-"""What one video yielded: JSON values only, with the video's name under "video". Floats keep all their digits."""
+"""The outcome of one video: JSON values only; the engine adds the video's name as "video". Floats keep all digits."""
 
 
 def constant(default: Any, source: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field of a protocol: its value, where the value comes from, and the bounds (inclusive) that it must keep.
+    """A dataclass field of a `Protocol` with its source.
 
-    In a tuple every element must keep the bounds.
+    Args:
+        default: the official value.
+        source: paper section, table or official file that the value comes from.
+        low, high: inclusive bounds; of a tuple, of every element.
     """
     return dataclasses.field(default=default, metadata={"source": source, "low": low, "high": high})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every constant of a task, each with its source. Subclass it, frozen and keyword-only, with `constant` fields.
+    """All constants of a task. Subclass it as a frozen keyword-only dataclass with `constant` fields.
 
     Attributes:
-        id: names the protocol with its version; another way of counting is another id, never a changed number.
+        id: name and version of the protocol, as "davis-2017-val/1"; whatever changes scores gets a new id.
     """
 
     id: str
 
     def __post_init__(self) -> None:
-        """Verifies choices and bounds; a subclass with rules of its own calls this first.
+        """Checks Literal fields and bounds; a subclass with further rules calls this first.
 
         Raises:
             UserError: a Literal field holds another value, or a number is outside of its bounds.
@@ -97,21 +59,21 @@ class Protocol:
 
     @classmethod
     def sources(cls) -> dict[str, str]:
-        """Where each constant comes from: field name -> paper table, section or official file."""
+        """Source of each constant: field name -> paper table, section or official file."""
         return {f.name: f.metadata["source"] for f in dataclasses.fields(cls) if "source" in f.metadata}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-    """The headline number of a task. Stored as the task computes it, with all its digits.
+    """The headline number of a task. Scores are stored unscaled, with all digits.
 
     Attributes:
-        key: its name in the score.
-        label: how it is called in a heading.
-        unit: in which it is printed.
-        scale, digits: what is printed is the stored number times `scale`, with this many digits.
-        higher_is_better: which way is better.
-        floor: name in the score of what a trivial baseline reaches on the same videos; "" where there is none.
+        key: its key in the score.
+        label: column heading.
+        unit: of the printed number.
+        scale, digits: the printed number is the stored one times `scale`, with this many decimals.
+        higher_is_better: direction of improvement.
+        floor: key in the score of a trivial baseline on the same videos; "" if there is none.
     """
 
     key: str
@@ -123,19 +85,20 @@ class Metric:
     floor: str = ""
 
     def shown(self, value: float) -> str:
-        """A value as it is printed, without the unit."""
+        """A stored value in the printed unit, without the unit."""
         return f"{value * self.scale:.{self.digits}f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How much of what the protocol asks for is in a copy of the data.
+    """How much of the official data a copy has.
 
     Attributes:
-        listed: videos that the copy's own split file names.
-        usable: those of them that are complete, and are evaluated.
-        official: videos of the official split; `in_official` of the usable ones belong to it.
-        missing: what the copy's split file promises and the copy does not hold, one line each.
+        listed: number of videos in the copy's own split file.
+        usable: number of those that are complete and therefore evaluated.
+        official: number of videos of the official split.
+        in_official: number of usable videos that belong to the official split.
+        missing: one line for everything that the copy's split file names and the copy lacks.
     """
 
     listed: int
@@ -146,7 +109,7 @@ class Coverage:
 
     @property
     def partial(self) -> bool:
-        """Whether something that the copy's split names was left out of the score."""
+        """Whether anything that the copy's split file names was left out of the score."""
         return bool(self.missing)
 
     @property
@@ -155,8 +118,12 @@ class Coverage:
         return not self.missing and self.usable == self.in_official == self.official
 
     def without(self, videos: Sequence[str], others: Sequence[str]) -> "Coverage":
-        """The coverage that remains where files turned out to be damaged: one line for each video of the evaluated
-        split, and for each other file."""
+        """The coverage after leaving out damaged files.
+
+        Args:
+            videos: one line for each evaluated video that was left out.
+            others: one line for each other file, such as a training clip.
+        """
         return dataclasses.replace(
             self,
             usable=self.usable - len(videos),
@@ -170,14 +137,14 @@ class Coverage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where the data of a task can be downloaded; `rvm-bench data prepare` does it.
+    """Download location of a task's data, for `rvm-bench data prepare`.
 
     Attributes:
-        url: plain URL that answers with a zip archive.
-        archive: name of the archive on disk.
-        homepage: where a person finds the data and its terms.
-        licence: what is known of the terms; shown, and to be agreed to, before anything is downloaded.
-        inside: folder of the archive that holds the official layout, "" for its top.
+        url: direct URL of a zip archive.
+        archive: file name of the archive.
+        homepage: web page with the data and its terms.
+        licence: the terms; the user must accept them before anything is downloaded.
+        inside: folder of the archive that holds the official layout; "" for its root.
     """
 
     url: str
@@ -188,11 +155,11 @@ class DataSource:
 
 
 class Video(typing.Protocol):
-    """What the engine needs to know of a video (or clip); a task's own kind says the rest.
+    """What the engine needs of a video (or clip); a task's own class adds the rest.
 
     Attributes:
-        name: unique in the data set; its record is found by it.
-        length: frames, the unit of progress and of estimates.
+        name: unique in the data set; identifies the record.
+        length: number of frames, the unit of progress and of time estimates.
     """
 
     @property
@@ -207,10 +174,10 @@ class Dataset:
     """A verified copy of a task's data.
 
     Attributes:
-        root: where it is.
-        videos: what is evaluated, in the order of the records.
-        manifest_sha256: hash over the path, size and content of every file that is read.
-        coverage: what is there and what is not.
+        root: folder of the copy.
+        videos: the videos to evaluate, in the order of the records.
+        manifest_sha256: hash over the path, size and content of every file that is read; see `manifest_sha256`.
+        coverage: which part of the official data is there.
     """
 
     root: Path
@@ -220,7 +187,7 @@ class Dataset:
 
     @property
     def frames(self) -> int:
-        """Frames over all videos."""
+        """Number of frames of all videos."""
         return sum(video.length for video in self.videos)
 
 
@@ -228,18 +195,19 @@ P = TypeVar("P", bound=Protocol)
 
 
 class Task(abc.ABC, Generic[P]):
-    """One column of the table.
+    """A benchmark task: reader, protocol, measurement and score. It is instantiated without arguments.
 
     Attributes:
-        name: the name under which `--task` finds it.
-        title: what it is, in half a line.
+        name: the name that `--task` takes.
+        title: one short phrase, for listings.
         folder: name of the data folder inside a data root.
-        demo_folder: the same for demo data; "" where they are the same.
+        demo_folder: the same for demo data; "": as `folder`.
         metric: the headline number.
-        tap: which layer of a model it reads, one of `encoder.TAPS`.
-        presets: other protocols of the same task by name, each made by a call.
-        source: where the data can be downloaded; None where a plain download does not give it.
-        protocol: every constant; the official ones unless it was replaced.
+        tap: the layer of a model that it reads, one of `TAPS`.
+        presets: alternative protocols by name, as functions without arguments.
+        source: download location of the data; None if there is no direct download.
+        protocol: an instance attribute with all constants; the official ones unless replaced.
+        requested: arguments of `find_task`: "task", "protocol" (a preset) and "overrides", as given.
     """
 
     name: ClassVar[str]
@@ -251,80 +219,84 @@ class Task(abc.ABC, Generic[P]):
     presets: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     source: ClassVar[DataSource | None] = None
     protocol: P
+    requested: Mapping[str, Any] = MappingProxyType({})
 
     @abc.abstractmethod
     def open(self, data: Path, *, allow_missing: bool = False) -> Dataset:
-        """The copy of the data under `data`, verified.
+        """A verified copy of the data under `data`.
 
         Raises:
-            UserError: something that the split names is missing or unreadable and `allow_missing` is false (with it,
-                whole videos are left out and named in the coverage), or nothing usable is there.
+            UserError: something that the split file names is missing or unreadable and `allow_missing` is false (if it
+                is true, whole videos are left out and named in the coverage), or no video is usable.
         """
 
     @abc.abstractmethod
     def check(self, data: Path) -> Sequence[str]:
-        """All that is wrong with a copy of the data, one line each; empty where it is the complete official set."""
+        """Everything that is wrong with a copy of the data, one line each; empty for the complete official set."""
 
     @abc.abstractmethod
     def measure(self, encoder: Encoder, video: Any, tick: Callable[[], object] = lambda: None) -> Record:
-        """The record of one video. Deterministic: the same encoder and video give the same record to the last bit.
+        """The record of one video. Deterministic: the same encoder and video give a bitwise equal record.
 
         Args:
-            tick: to be called once for each of the video's frames, as the work goes on.
+            encoder: frozen, in evaluation mode, on its device, reading the layer `tap`.
+            video: one of `Dataset.videos`.
+            tick: call it once per frame of the video, for the progress bar.
+
+        Raises:
+            DamagedFile: the video cannot be decoded; with `allow_missing` it is left out and named.
         """
 
     @abc.abstractmethod
     def score(self, records: Sequence[Record]) -> dict[str, float]:
-        """Named numbers from records; `metric.key` is one of them. Fast: the bootstrap calls it thousands of times."""
+        """Named numbers from records, `metric.key` among them. Must be fast: the bootstrap calls it often."""
 
     def estimate_seconds(self, encoder: Encoder, dataset: Dataset) -> float | None:
-        """Seconds of wall time that a whole evaluation takes, extrapolated from a few frames timed on this machine now.
-
-        None, the default, where the task gives no estimate.
-        """
+        """Wall time of a whole evaluation in seconds, extrapolated from a few frames timed now. Optional: None."""
         return None
 
     def write_demo(self, folder: Path) -> None:
-        """Writes a procedural copy of the data in the task's layout under `folder`, for `--data demo`.
+        """Writes procedural data in the task's layout into the empty `folder`, for `--data demo`. Optional.
 
-        Import what it needs inside the method: the copy in the cache is keyed by the code that the method refers to.
+        The copy in the cache is keyed by the code that this method refers to: import what it needs inside of it.
 
         Raises:
-            UserError: the task has no demo data, which is the default.
+            UserError: the task has no demo data (the default).
         """
         raise UserError(f"{self.name} has no demo data; give --data DIR")
 
     def official_protocol(self) -> P:
-        """The protocol of an instance that was made without arguments."""
+        """The protocol of a new instance."""
         return type(self)().protocol
 
     def scene(self, video: str) -> str:
-        """What a video shows, by its name: videos of one scene are not independent, and are resampled together."""
+        """The scene of a video, given its name: the bootstrap resamples scenes, since their videos are dependent."""
         return video
 
     def artifacts(self, records: Sequence[Record]) -> dict[str, str]:
-        """Files that a finished run puts beside its result: name -> text. None unless a task has more than a score."""
+        """Further files for the folder of a finished run: name -> text."""
         return {}
 
     def lacks_predictions(self, video: Any) -> bool:
-        """Whether predictions are to be saved and those of this video are not (all) there yet."""
+        """Whether predictions are to be saved and some of this video's are still missing."""
         return False
 
     def overlay(self, folder: Path, video: Any, record: Record, most: int) -> Overlay:
-        """Frames of a video with truth and prediction drawn over them.
+        """Frames of a video with ground truth and prediction drawn over them, for the report. Optional.
 
         Args:
-            folder: where `SavesPredictions.save_predictions` was told to write, and has written this video's.
-            record: the video's, for what is said of each frame.
-            most: frames at most, from the first to the last at equal distances.
+            folder: of `SavesPredictions.save_predictions`; it holds this video's predictions.
+            video: one of `Dataset.videos`.
+            record: of the video, for the captions.
+            most: maximum number of frames, evenly spaced from the first to the last.
 
         Raises:
-            UserError: this task draws nothing, or the predictions cannot be read.
+            UserError: the task draws no overlays (the default), or the predictions cannot be read.
         """
         raise UserError(f"{self.name} draws no overlays of its videos")
 
     def describe(self) -> dict[str, Any]:
-        """All that identifies the task in a run's fingerprint."""
+        """What identifies the task in a run's fingerprint, as JSON values."""
         return {
             "name": self.name,
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -334,29 +306,29 @@ class Task(abc.ABC, Generic[P]):
 
 
 class SavesPredictions:
-    """Comes before `Task` among the bases of a task whose `measure` can also write what it predicts.
+    """Mixin, before `Task` among the bases, for tasks whose `measure` can also write its predictions.
 
     Attributes:
-        predictions: the folder to write to; None: nothing is written.
+        predictions: the folder to write to; None: predictions are not saved.
     """
 
     predictions: Path | None = None
 
     def save_predictions(self, folder: Path) -> None:
-        """Makes `measure` write what it predicts as files under `folder`, from now on."""
+        """From now on, `measure` writes its predictions as files under `folder`."""
         self.predictions = folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitSummary:
-    """How the head of a run was fitted and chosen.
+    """How the head of a run was selected.
 
     Attributes:
-        metric: by which the head was chosen, on training examples that were held out.
+        metric: selection metric, on held-out training examples.
         examples: number of held-out examples.
-        learning_rate: of the chosen head.
-        seed_scores: the metric of each head with that learning rate, by seed; a head that diverged is not there.
-        sha256: of the file of the chosen head.
+        learning_rate: of the selected head.
+        seed_scores: seed -> selection metric of the head with that learning rate; heads that diverged are absent.
+        sha256: of the file of the selected head.
     """
 
     metric: str
@@ -367,12 +339,12 @@ class FitSummary:
 
 
 class FitsHeads(abc.ABC):
-    """Comes before `Task` among the bases of a task that fits a head on frozen features before it measures.
+    """Mixin, before `Task` among the bases, for tasks that fit a head on frozen features before they measure.
 
     Attributes:
-        cache: frozen features on disk: "off", "read" or "write"; None leaves the choice to the task.
-        workers: processes that load the clips that the head is fitted on; 0: the main process.
-        allow_missing: whether files that cannot be read are left out of the fit; `Task.open` sets it.
+        cache: cached features on disk: "off", "read" or "write"; None: the task decides.
+        workers: processes that load training clips; 0: the main process does.
+        allow_missing: whether unreadable training files are left out; `Task.open` sets it.
     """
 
     cache: str | None = None
@@ -381,19 +353,19 @@ class FitsHeads(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, encoder: Encoder, folder: Path) -> None:
-        """Fits the head, or resumes or reads the fit that is in `folder`.
+        """Fits the head, resumes the fit in `folder`, or reads it if it is finished.
 
-        Called after `open`, in every process that has videos to measure; under `torchrun` in all of them.
+        Called after `open` by every process that has videos to measure; under `torchrun` by all ranks.
         """
 
     @abc.abstractmethod
     def fit_summary(self, folder: Path) -> FitSummary | None:
-        """How the head in `folder` was chosen; None where no fit was finished there.
+        """How the head in `folder` was selected; None if there is no finished fit.
 
         Raises:
             UserError: the fit in `folder` is damaged.
         """
 
     def left_out(self, folder: Path) -> list[str]:
-        """One line for every file that the fit in `folder` left out because it cannot be read."""
+        """One line for every unreadable file that the fit in `folder` left out."""
         return []

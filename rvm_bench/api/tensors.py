@@ -1,9 +1,9 @@
-"""Every tensor and network that an object computes with: found, hashed, frozen and moved.
+"""Finding, hashing, freezing and moving every tensor and network that an object computes with.
 
-Reachable are attributes, class attributes below a given base, elements of containers, parameters and buffers of
-`nn.Module`s, arguments of `functools.partial`, and what a function has in its closure. Global variables are not: a
-plug-in keeps what it computes with in its encoder. Left out is what a class names in `derived`: attributes that
-follow from the others, such as a cache of resized position tables.
+Followed are attributes, class attributes below a given base, elements of containers, parameters and buffers of
+`nn.Module`s, arguments of `functools.partial`, and closures of functions. Global variables are not: a plug-in keeps
+its tensors in its encoder. Attributes that a class names in `derived` are skipped: they follow from the others, as a
+cache of resized position embeddings does.
 """
 
 import contextlib
@@ -38,11 +38,11 @@ _OPAQUE = frozenset({"flax", "jax", "jaxlib", "numpy", "torch", "transformers", 
 
 
 def arrays_of(root: object, *, base: type = object) -> Iterator[tuple[str, Tensor | np.ndarray]]:
-    """(path, tensor or array) of everything reachable from an object, each object once, in an order that is fixed.
+    """(path, tensor or array) of everything reachable from an object, each object once, in a deterministic order.
 
     Args:
         root: the object.
-        base: class attributes are looked at in the classes below this one.
+        base: class attributes are followed in subclasses of this class.
     """
     for path, value in _reachable(root, base):
         if isinstance(value, Tensor | np.ndarray):
@@ -52,7 +52,7 @@ def arrays_of(root: object, *, base: type = object) -> Iterator[tuple[str, Tenso
 
 
 def modules_of(root: object, *, base: type = object) -> list[nn.Module]:
-    """The outermost networks that are reachable; the object itself where it is one."""
+    """The outermost reachable networks; the object itself if it is one."""
     found: list[nn.Module] = []
     inner: set[int] = set()
     for _, value in _reachable(root, base):
@@ -63,7 +63,7 @@ def modules_of(root: object, *, base: type = object) -> list[nn.Module]:
 
 
 def tensors_xxh128(root: object, *, base: type = object) -> str | None:
-    """XXH3 (128 bits) over the path, dtype, shape and bytes of everything reachable; None where there is nothing."""
+    """XXH3 (128 bits) over the path, dtype, shape and bytes of every reachable tensor and array; None without any."""
     digest, count = xxhash.xxh3_128(), 0
     for path, value in arrays_of(root, base=base):
         array = _bytes_of(value)
@@ -76,7 +76,7 @@ def tensors_xxh128(root: object, *, base: type = object) -> str | None:
 
 @contextlib.contextmanager
 def frozen(root: object, *, base: type = object) -> Iterator[None]:
-    """All reachable networks in evaluation mode, all tensors without gradients, and afterwards as they were."""
+    """Context with all reachable networks in evaluation mode and all tensors without gradients; restored on exit."""
     modules = [module for outer in modules_of(root, base=base) for module in outer.modules()]
     leaves = [value for _, value in arrays_of(root, base=base) if isinstance(value, Tensor) and value.is_leaf]
     training = [module.training for module in modules]
@@ -97,10 +97,10 @@ def frozen(root: object, *, base: type = object) -> Iterator[None]:
 def move_frozen(root: object, device: torch.device, *, base: type = object) -> None:
     """Moves all reachable networks to a device, in evaluation mode and without gradients.
 
-    Plain tensors stay where their owner put them.
+    Plain tensors outside of networks are not moved.
     """
     for module in modules_of(root, base=base):
-        # Of nn.Module: an encoder that is a network itself has methods of the same names.
+        # Called on nn.Module: an encoder that is itself an nn.Module overrides `to`.
         nn.Module.to(module, device)
         nn.Module.train(module, False)
         nn.Module.requires_grad_(module, False)
@@ -113,7 +113,7 @@ def _bytes_of(value: Tensor | np.ndarray) -> memoryview:
 
 
 def _reachable(root: object, base: type) -> Iterator[tuple[str, object]]:
-    """Depth first, children in the order of their names or positions; objects met before are not met again."""
+    """Depth first, children in the order of their names or positions, every object once."""
     seen: set[int] = set()
     waiting: list[tuple[str, object]] = [("", root)]
     while waiting:

@@ -1,4 +1,4 @@
-"""The command line. Torch and all that needs it are imported inside the commands, so that `--help` is quick."""
+"""The command line. Torch and other heavy packages are imported inside the commands, so that `--help` is fast."""
 
 import sys
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from rvm_bench.cli.logs import show_logs
 from rvm_bench.errors import UserError
 
 RESUMED = ("run", "train", "profile", "weights", "data")
-"""Commands that take up what they had finished."""
+"""Commands that resume after an interruption."""
 
 app = typer.Typer(
     name="rvm-bench",
@@ -31,7 +31,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Say which version this is.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """A benchmark for frozen video encoders."""
@@ -56,7 +56,7 @@ app.add_typer(figure.app, name="figure")
 
 
 def main() -> None:
-    """Exit code 0; 1 where something failed or was found wrong; 2 for a mistake of the user's; 130 after Ctrl-C."""
+    """Exit codes: 0; 1 if something failed or a check did not pass; 2 for a user's mistake; 130 after Ctrl-C."""
     show_logs()
     try:
         app()
@@ -64,8 +64,8 @@ def main() -> None:
         print(f"rvm-bench: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        # Typer turns Ctrl-C into exit code 130 without a word.
+        # Typer turns Ctrl-C into a silent exit code 130.
         if stop.code == 130:
-            then = "goes on where it stopped" if set(sys.argv[1:2]) & set(RESUMED) else "starts over"
+            then = "resumes" if set(sys.argv[1:2]) & set(RESUMED) else "starts over"
             print(f"rvm-bench: interrupted; the same command {then}", file=sys.stderr)
         raise

@@ -1,6 +1,6 @@
-"""What the library logs, shown to the user of the command line: plain lines, above any progress bar.
+"""Log output of the command line: plain lines, above any progress bar.
 
-The library itself logs with `logging.getLogger(__name__)` and never prints, so that whoever imports it decides.
+The library logs with `logging.getLogger(__name__)` and never prints, so that its importer configures the output.
 """
 
 import logging
@@ -11,20 +11,20 @@ PACKAGES = ("rvm_bench", "propagation", "readouts", "baselines")
 
 
 class _Lines(logging.Handler):
-    """Information to the standard output, warnings to the standard error."""
+    """INFO to stdout, WARNING and above to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        # The streams of this moment: tests and notebooks replace them.
+        # sys.stdout and sys.stderr are looked up on each call: tests and notebooks replace them.
         tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
 
 
 def show_logs() -> None:
-    """Lets the lines of our packages through; those of others stay where the user put them."""
+    """Shows the log of our packages; loggers of other packages are left alone."""
     for name in PACKAGES:
         logger = logging.getLogger(name)
         if not any(isinstance(handler, _Lines) for handler in logger.handlers):
             logger.addHandler(_Lines())
-        # Under torchrun, rank 0 alone informs; every process may warn.
+        # Under torchrun, INFO from rank 0 only, warnings from all ranks.
         logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)

@@ -41,7 +41,7 @@ def profile(
 ) -> None:
     """Measure time, memory and FLOPs against the number of frames, each point in a process of its own.
 
-    With --out, what is finished is kept: interrupted, the same command goes on where it stopped.
+    With --out, finished points are kept: interrupted, the same command resumes.
     """
     from rvm_bench.figures.canvas import check_figure
 
@@ -57,11 +57,11 @@ def profile(
     if chunk is not None:
         options["chunk"] = chunk
 
-    from rvm_bench.profiling.curves import Kept, measure
+    from rvm_bench.profiling.curves import SavedPoints, measure
     from rvm_bench.profiling.growth import curves_of, rows_of
     from rvm_bench.profiling.request import Subject
 
-    kept = Kept(out)
+    saved = SavedPoints(out)
     subjects = [
         Subject(
             model=name,
@@ -82,14 +82,14 @@ def profile(
             repeats=repeats,
             pass_limit_s=budget,
             memory_limit_mb=memory,
-            kept=kept,
+            saved=saved,
             tell=lambda point: progress.set_postfix_str(f"{point.model}, {point.way}, {point.frames} frames"),
         ):
             points.append(point)
             progress.update()
             progress.write(_line(point))
     curves = curves_of(points)
-    kept.finish(growth=rows_of(curves))
+    saved.finish(growth=rows_of(curves))
     typer.echo()
     _print_growth(curves)
     if out is not None:
@@ -112,7 +112,7 @@ def _counts(text: str) -> list[int]:
 
 
 def _takes(name: str) -> bool:
-    """Whether a model is told about weights."""
+    """Whether `--weights` applies to a model."""
     model = find_model(name)
     return not isinstance(model, Model) or model.takes_weights
 

@@ -53,15 +53,15 @@ def report(
         raise UserError(f"--worst-of {worst_of}: expected one of {', '.join(contents.models)}")
     sources = None
     if pictures:
-        sources = Sources(data=data, predictions=predictions, weights=_weights(weights), device=device, say=_complain)
+        sources = Sources(data=data, predictions=predictions, weights=_weights(weights), device=device)
     found = gathered(
         contents, reference=reference.value, sources=sources, worst=worst, worst_of=worst_of, frames=frames
     )
     for line in found.problems:
-        _complain(line)
+        typer.echo(line, err=True)
     lost = write_report(found, out)
     if lost:
-        _complain(lost)
+        typer.echo(lost, err=True)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(contents.runs)} runs")
 
 
@@ -106,7 +106,3 @@ def _weights(texts: list[str] | None) -> dict[str, str]:
             raise UserError(f"--weights {text}: no such file: {file}")
         found[name] = file
     return found
-
-
-def _complain(line: str) -> None:
-    typer.echo(line, err=True)

@@ -1,7 +1,7 @@
 """`rvm-bench run` and `rvm-bench merge`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,42 +22,44 @@ if TYPE_CHECKING:
 def run(
     model: Annotated[
         list[str],
-        typer.Option(help="Names (see `ls models`), hf:NAME, module:factory, file.py:factory, or all; commas between."),
+        typer.Option(
+            help="Names (see `ls models`), hf:NAME, module:factory, file.py:factory; comma-separated; or all."
+        ),
     ],
-    task: Annotated[list[str], typer.Option(help="Names (see `ls tasks`) or all; commas between.")],
+    task: Annotated[list[str], typer.Option(help="Names (see `ls tasks`), comma-separated; or all.")],
     data: Annotated[
         str | None,
         typer.Option(help="Data folder of the task, a root that holds it, or demo. [default: $RVM_BENCH_DATA]"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     weights: Annotated[
-        str | None, typer.Option(help="Checkpoint file, or random. [default: the released file, fetched if need be]")
+        str | None, typer.Option(help="Checkpoint file, or random. [default: the released file, downloaded if needed]")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. [default: cuda where there is one]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. [default: cuda if available]")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    chunk: Annotated[int | None, typer.Option(min=1, help="Frames that go through the network together.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="An option of the model's own, as key=value.")] = None,
+    chunk: Annotated[int | None, typer.Option(min=1, help="Frames per forward pass.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An option of the model, as key=value.")] = None,
     shard: Annotated[str, typer.Option(help="i/n: evaluate the i-th of n parts of the videos.")] = "1/1",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave missing and damaged videos out; the score is marked partial.")
+        bool, typer.Option("--allow-missing", help="Leave out missing and damaged videos; the score is marked partial.")
     ] = False,
     protocol: Annotated[
         str | None, typer.Option(help="A preset of the task's protocol, e.g. dino for davis. [default: the paper's]")
     ] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", help="Another value for a constant of the protocol, as topk=5.")
+        list[str] | None, typer.Option("--set", help="Value for a constant of the protocol, as topk=5.")
     ] = None,
     cache: Annotated[
         str | None,
-        typer.Option(help="Frozen features on disk: off, read or write. [default: write where clips are fixed]"),
+        typer.Option(help="Cached features on disk: off, read or write. [default: write if clips are fixed]"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load the clips a head is fitted on.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load the training clips of a head.")] = 0,
     save_predictions: Annotated[
         Path | None, typer.Option(help="Also write predictions below this folder, as DIR/TASK/MODEL/VIDEO/FRAME.png.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it would take.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and for how long.")] = False,
 ) -> None:
-    """Evaluate models on tasks. Interrupted, the same command goes on where it stopped."""
+    """Evaluate models on tasks. After an interruption, the same command resumes."""
     request = Request(
         weights=weights,
         device=device,
@@ -70,24 +72,14 @@ def run(
         save_predictions=save_predictions,
         dry_run=dry_run,
     )
-    models = names(model, _runnable(weights))
     failures = Failures()
+    models = _find_models(names(model, lambda: _runnable(weights, failures)), failures)
+    check_weights(models, weights)
     tasks = _find_tasks(names(task, list_tasks()), data, protocol, override or [], failures)
     _configure_fits(tasks, cache, workers)
     if save_predictions is not None:
-        _name_tasks_without_predictions(tasks)
-    known = [name for name in models if failures.guard(name, find_model, name)]
-    check_weights(known, weights)
-    results: list[Result] = []
-    for name in known:
-        with failures.caught(name):
-            encoder, stand_in = _load(name, request)
-            for one_task in tasks:
-                with failures.caught(f"{name} on {one_task.name}"):
-                    if dry_run:
-                        _print_plan(encoder, one_task, request, stand_in=stand_in)
-                    else:
-                        results.append(_evaluate(encoder, one_task, request))
+        _report_tasks_without_predictions(tasks)
+    results = [result for name in models for result in _run_model(name, tasks, request, failures)]
     if len(results) > 1:
         from rvm_bench.cli.table import print_runs
 
@@ -97,7 +89,7 @@ def run(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one call of the command asks for, of every model and task alike."""
+    """The options of one call that apply to every model and task."""
 
     weights: str | None
     device: str | None
@@ -113,13 +105,13 @@ class Request:
 
 def merge(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders of one evaluation: shards that ran on several machines.")
+        list[Path], typer.Argument(help="Run folders of one evaluation, whose shards ran on several machines.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of all runs, to merge into.")] = Path("runs"),
 ) -> None:
-    """Gather the records of one evaluation from several run folders into one.
+    """Merge the records of one evaluation from several run folders into one.
 
-    The last `rvm-bench run` with the same options then only scores them.
+    The same `rvm-bench run` without --shard then scores them.
     """
     from rvm_bench.runs.store import gather
 
@@ -128,25 +120,27 @@ def merge(
 
 
 def _options(texts: list[str], chunk: int | None) -> dict[str, Any]:
-    """The model's own options, as `load_encoder` takes them."""
+    """The keyword arguments of `load_encoder` from --option and --chunk."""
     options: dict[str, Any] = dict(parse_option(text) for text in texts)
     return options if chunk is None else {**options, "chunk": chunk}
+
+
+def _find_models(wanted: list[str], failures: Failures) -> list[str]:
+    """The names of models that can be found; the others are reported."""
+    return [name for name in wanted if failures.guard(name, find_model, name)]
 
 
 def _find_tasks(
     wanted: list[str], data: str | None, preset: str | None, overrides: list[str], failures: Failures
 ) -> "list[Task]":
-    """The tasks of these names; one that cannot be had is reported, and the others go on."""
-    found = [failures.guard(name, _find_task, name, data, preset, overrides) for name in wanted]
+    """The tasks that can be found and configured; the others are reported."""
+    options = {"data": data, "preset": preset, "overrides": overrides}
+    found = [failures.guard(name, find_task, name, **options) for name in wanted]
     return [task for task in found if task is not None]
 
 
-def _find_task(name: str, data: str | None, preset: str | None, overrides: list[str]) -> "Task":
-    return find_task(name, data=data, preset=preset, overrides=overrides)
-
-
 def _configure_fits(tasks: "list[Task]", cache: str | None, workers: int) -> None:
-    """Sets where tasks that fit a head keep features, and how many processes load clips."""
+    """Applies --cache and --workers to the tasks that fit a head; UserError if no task does."""
     from rvm_bench.api.task import FitsHeads
 
     if cache not in (None, "off", "read", "write"):
@@ -158,28 +152,48 @@ def _configure_fits(tasks: "list[Task]", cache: str | None, workers: int) -> Non
         task.cache, task.workers = cache, workers
 
 
-def _name_tasks_without_predictions(tasks: "list[Task]") -> None:
-    """Names the tasks that cannot write what they predict; UserError where none can."""
+def _report_tasks_without_predictions(tasks: "list[Task]") -> None:
+    """Reports tasks that cannot save predictions; UserError if no task can."""
     from rvm_bench.api.task import SavesPredictions
 
     others = [task for task in tasks if not isinstance(task, SavesPredictions)]
     if others and len(others) == len(tasks):
-        raise UserError(f"{tasks[0].name} has no predictions that could be saved; leave out --save-predictions")
+        raise UserError(f"{tasks[0].name} cannot save predictions; leave out --save-predictions")
     for task in others:
-        typer.echo(f"{task.name}: no predictions to save beside its records", err=True)
+        typer.echo(f"{task.name}: cannot save predictions, only records", err=True)
+
+
+def _run_model(name: str, tasks: "list[Task]", request: Request, failures: Failures) -> "list[Result]":
+    """Evaluates one model on the tasks, or prints the plan of a dry run; what fails is reported."""
+    results: list[Result] = []
+    with failures.caught(name):
+        encoder, untrained = _load(name, request)
+        for task in tasks:
+            with failures.caught(f"{name} on {task.name}"):
+                if request.dry_run:
+                    _print_plan(encoder, task, request, untrained=untrained)
+                else:
+                    results.append(_evaluate(encoder, task, request))
+    return results
 
 
 def _load(name: str, request: Request) -> "tuple[Encoder, bool]":
-    """The encoder, its released weights fetched if need be; and whether random weights stand in for a dry run."""
+    """The encoder, with its released weights downloaded if needed.
+
+    A dry run downloads nothing: without the weights, the encoder is untrained, and the second value is true.
+    """
     to_download = to_fetch(name, request.weights)
     if to_download:
         _fetch(to_download, dry_run=request.dry_run)
-    stand_in = to_download is not None and request.dry_run
-    model = find_model(name)
-    takes_weights = not isinstance(model, Model) or model.takes_weights
-    weights = "random" if stand_in else request.weights if takes_weights else None
+    untrained = to_download is not None and request.dry_run
+    weights = "random" if untrained else request.weights if _takes_weights(name) else None
     encoder = load_encoder(name, weights=weights, device=request.device, dtype=request.dtype, **dict(request.options))
-    return encoder, stand_in
+    return encoder, untrained
+
+
+def _takes_weights(name: str) -> bool:
+    model = find_model(name)
+    return not isinstance(model, Model) or model.takes_weights
 
 
 def _evaluate(encoder: "Encoder", task: "Task", request: Request) -> "Result":
@@ -202,8 +216,12 @@ def _evaluate(encoder: "Encoder", task: "Task", request: Request) -> "Result":
     return result
 
 
-def _print_plan(encoder: "Encoder", task: "Task", request: Request, *, stand_in: bool) -> None:
-    """Prints what would run; `stand_in` says that random weights were timed in place of those still to be fetched."""
+def _print_plan(encoder: "Encoder", task: "Task", request: Request, *, untrained: bool) -> None:
+    """Prints what would run.
+
+    The folder is left out if the encoder is `untrained` because its weights are not downloaded yet: the fingerprint
+    depends on them.
+    """
     from rvm_bench.fetch.locate import data_folder
     from rvm_bench.runs.fingerprint import describe_run
     from rvm_bench.runs.store import RunFolder
@@ -217,7 +235,7 @@ def _print_plan(encoder: "Encoder", task: "Task", request: Request, *, stand_in:
         f"{encoder.card.name} on {task.name}: {videos} videos ({recorded} recorded), {dataset.frames} frames, "
         f"{coverage.in_official} of {coverage.official} official videos, on {encoder.device} in "
         f"{str(encoder.dtype).removeprefix('torch.')}; {left} on this machine"
-        + ("" if stand_in else f"; would write {run.path}")
+        + ("" if untrained else f"; would write {run.path}")
     )
 
 
@@ -232,20 +250,22 @@ def _fetch(card: EncoderCard, *, dry_run: bool) -> None:
         fetch(card)
 
 
-def _runnable(weights: str | None) -> list[str]:
-    """What `--model all` stands for: every model whose weights can be fetched, are here, or are given."""
+def _runnable(weights: str | None, failures: Failures) -> list[str]:
+    """The models of `--model all`: those without weights, with weights that are cached or can be downloaded, or, with
+    `--weights random`, with any architecture."""
+    found = {name: failures.guard(name, find_model, name) for name in list_models()}
+    return [name for name, model in found.items() if model is not None and _is_runnable(model, weights)]
+
+
+def _is_runnable(model: "Model | Callable[..., Any]", weights: str | None) -> bool:
     from rvm_bench.fetch.weights import path_of
 
-    runnable = []
-    for name in list_models():
-        model = find_model(name)
-        released = isinstance(model, Model) and (
-            not model.takes_weights or ((file := model.card.weights) and (file.url or path_of(file).exists()))
-        )
-        untrained = isinstance(model, Model) and weights == "random" and not model.any_file
-        if released or untrained or not isinstance(model, Model):
-            runnable.append(name)
-    return runnable
+    if not isinstance(model, Model) or not model.takes_weights:
+        return True
+    if weights == "random" and not model.any_file:
+        return True
+    file = model.card.weights
+    return file is not None and (bool(file.url) or path_of(file).exists())
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
-    """Pre-train an RVM. Interrupted, the same command goes on where it stopped; `torchrun` makes it use many GPUs."""
+    """Pre-train an RVM. Interrupted, the same command resumes; under `torchrun` it uses many GPUs."""
     from rvm_bench.api.overrides import override as overridden
     from rvm_bench.errors import UserError
     from rvm_bench.rvm.train.recipes import RECIPES, find_recipe
@@ -70,7 +70,7 @@ def train(
         backend=backend,
         layout=Layout(fsdp=fsdp, recompute=recompute, accumulate=accumulate, compile=compile_blocks),
         device=device,
-        running=run.Running(
+        options=run.TrainingOptions(
             workers=workers,
             log_every=log_every,
             checkpoint_every=checkpoint_every,
@@ -79,7 +79,6 @@ def train(
             left_out_limit=left_out_limit,
             peak_flops=peak_tflops and peak_tflops * 1e12,
         ),
-        say=typer.echo,
     )
     if done < chosen.steps:
         raise typer.Exit(130)

@@ -24,10 +24,10 @@ def verify(
     source, target = ledger_files(runs, ledger)
     before = read_ledger(source)
     entries, reasons = fill(before, find_runs(runs))
-    told = [entry for entry in entries if entry.status != NOT_RUN]
-    if told:
+    compared = [entry for entry in entries if entry.status != NOT_RUN]
+    if compared:
         rows = [["model", "task", "expected", "tolerance", "measured", "95 % interval", "status", "run"]]
-        for entry in told:
+        for entry in compared:
             digits = len(entry.expected.partition(".")[2]) + 1
             low_high = f"{float(entry.low):.{digits}f} to {float(entry.high):.{digits}f}" if entry.low else ""
             measured = f"{float(entry.measured):.{digits}f}"

@@ -44,16 +44,13 @@ def pca(
 ) -> None:
     """Three whitened principal components of the features in red, green and blue."""
     from rvm_bench.viz.compare import pca_panels
-    from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice
 
-    check_suffix(out)
+    film = o.Film(out=out, fps=fps, columns=columns, height_px=height, start=start, stride=stride)
     models = o.Models(model, weights, device, option)
     choice = Choice(frames=frames, start=start, stride=stride, side_px=size)
     footage, truth = o.open_video(video, data, choice, seed=seed, square_px=square, speed_px=speed, path=path)
-    panels = [*_originals(footage, truth), *pca_panels(models, footage)]
-    write_panels(out, panels, _titles(len(footage), start, stride), fps=fps, columns=columns, height_px=height)
-    _say_written(out)
+    film.write([*_originals(footage, truth), *pca_panels(models, footage)], len(footage))
 
 
 @app.command("kmeans")
@@ -83,16 +80,16 @@ def kmeans(
 ) -> None:
     """Clusters of the features (k-means++), a colour each."""
     from rvm_bench.viz.compare import clusterings
-    from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice
     from rvm_bench.viz.separation import separation
 
     if (iou or csv) and video != o.NOISE_SQUARE:
         raise UserError(f"--iou and --csv need a true mask; they are for --video {o.NOISE_SQUARE}")
-    if out is not None:
-        check_suffix(out)
-    elif not (iou or csv):
+    if out is None and not (iou or csv):
         raise UserError("nothing to do: give --out FILE, --iou or --csv FILE")
+    film = None
+    if out is not None:
+        film = o.Film(out=out, fps=fps, columns=columns, height_px=height, start=start, stride=stride)
     models = o.Models(model, weights, device, option)
     choice = Choice(frames=frames, start=start, stride=stride, side_px=size)
     footage, truth = o.open_video(video, data, choice, seed=seed, square_px=square, speed_px=speed, path=path)
@@ -103,10 +100,8 @@ def kmeans(
             _print_iou(found, results)
         if csv:
             _write_iou(csv, found, results)
-    if out is not None:
-        panels = [*_originals(footage, truth), *(one.panel(footage.shape[1:3]) for one in found)]
-        write_panels(out, panels, _titles(len(footage), start, stride), fps=fps, columns=columns, height_px=height)
-        _say_written(out)
+    if film is not None:
+        film.write([*_originals(footage, truth), *(one.panel(footage.shape[1:3]) for one in found)], len(footage))
 
 
 @app.command("propagation")
@@ -133,12 +128,11 @@ def propagation(
     from rvm_bench.media.images import read_labels
     from rvm_bench.runs.predictions import TASK, read_masks
     from rvm_bench.viz.compare import caption_of
-    from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice, read_images
     from rvm_bench.viz.masks import find_sequence, propagate
     from rvm_bench.viz.panels import Panel
 
-    check_suffix(out)
+    film = o.Film(out=out, fps=fps, columns=columns, height_px=height, start=start, stride=stride)
     models = o.Models(model, weights, device, option)
     choice = Choice(frames=frames, start=start, stride=stride, side_px=None)
     task, sequence = find_sequence(video, data)
@@ -158,8 +152,7 @@ def propagation(
     for caption, masks in rows:
         drawn = [tinted(frame, mask) for frame, mask in zip(native, masks, strict=True)]
         panels.append(Panel(caption=caption, frames=drawn))
-    write_panels(out, panels, _titles(len(times), start, stride), fps=fps, columns=columns, height_px=height)
-    _say_written(out)
+    film.write(panels, len(times))
 
 
 @app.command("reconstruction")
@@ -183,11 +176,10 @@ def reconstruction(
     from rvm_bench.rvm import masking
     from rvm_bench.viz import reconstruction as r
     from rvm_bench.viz.compare import caption_of
-    from rvm_bench.viz.films import check_suffix, write_panels
     from rvm_bench.viz.footage import Choice
     from rvm_bench.viz.panels import Panel
 
-    check_suffix(out)
+    film = o.Film(out=out, fps=fps, columns=columns, height_px=height)
     models = o.Models(model, weights, device, option)
     choice = Choice(frames=r.SOURCES + r.DELTA_MAX, start=start, stride=stride, side_px=size)
     footage, _ = o.open_video(video, data, choice, seed=seed)
@@ -212,8 +204,7 @@ def reconstruction(
         f"source {i}, target +{delta}" if strip and i < r.SOURCES else f"target +{delta}"
         for i, delta in enumerate((deltas * stride).tolist())
     ]
-    write_panels(out, panels, titles, fps=fps, columns=columns, height_px=height)
-    _say_written(out)
+    film.write(panels, len(titles), titles)
 
 
 def _originals(footage: "np.ndarray", truth: "np.ndarray | None") -> list["Panel"]:
@@ -226,14 +217,6 @@ def _originals(footage: "np.ndarray", truth: "np.ndarray | None") -> list["Panel
         drawn = [tinted(frame, mask.astype("uint8")) for frame, mask in zip(footage, truth, strict=True)]
         panels.append(Panel(caption="true square", frames=drawn))
     return panels
-
-
-def _titles(count: int, start: int, stride: int) -> list[str]:
-    return [f"frame {start + i * stride}" for i in range(count)]
-
-
-def _say_written(out: Path) -> None:
-    typer.echo(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
 
 
 def _print_iou(found: list["Clustering"], results: list["Separation"]) -> None:
@@ -275,4 +258,4 @@ def _write_iou(file: Path, found: list["Clustering"], results: list["Separation"
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(as_csv(rows))
-    _say_written(file)
+    typer.echo(f"{file}: {file.stat().st_size / 1e3:.0f} kB")

@@ -1,7 +1,8 @@
 """What the `rvm-bench viz` commands have in common: their options, models with weights of their own, and videos."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rvm_bench.api.encoder import Encoder
     from rvm_bench.viz.footage import Choice
+    from rvm_bench.viz.panels import Panel
 
 NOISE_SQUARE = "noise-square"
 SQUARE_PX, SPEED_PX, PATH = 96, 6.0, "bounce"
@@ -44,6 +46,40 @@ Height = Annotated[int | None, typer.Option(min=16, help="Height of each picture
 SquarePx = Annotated[int, typer.Option(help="Side of the noise square in pixels.")]
 SpeedPx = Annotated[float, typer.Option(help="Speed of the noise square in pixels a frame.")]
 SquarePath = Annotated[str, typer.Option("--path", help="Path of the noise square: bounce, circle or sweep.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """The file that a command writes: a film, or a strip of a few frames.
+
+    Attributes:
+        out: its name says which.
+        fps: of a film. columns: of a strip. height_px: of each picture; None: its own.
+        start, stride: of the frames in their video, for the titles.
+
+    Raises:
+        UserError: a suffix that is none of a film or a strip; at once, before anything is loaded.
+    """
+
+    out: Path
+    fps: float
+    columns: int
+    height_px: int | None
+    start: int = 0
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        from rvm_bench.viz.films import check_suffix
+
+        check_suffix(self.out)
+
+    def write(self, panels: "Sequence[Panel]", count: int, titles: Sequence[str] | None = None) -> None:
+        """Writes panels of `count` frames, whose titles are their numbers unless given, and says so."""
+        from rvm_bench.viz.films import write_panels
+
+        numbers = [f"frame {self.start + i * self.stride}" for i in range(count)]
+        write_panels(self.out, panels, titles or numbers, fps=self.fps, columns=self.columns, height_px=self.height_px)
+        typer.echo(f"{self.out}: {self.out.stat().st_size / 1e3:.0f} kB")
 
 
 class Models:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.tensors import arrays_of, modules_of
 from rvm_bench.doctor import stimuli
-from rvm_bench.doctor.subject import GRIDS, SMALL_GRID, WORK, Subject, difference, spread, told
+from rvm_bench.doctor.subject import GRIDS, SMALL_GRID, WORK, Subject, described, difference, spread
 from rvm_bench.doctor.verdict import Verdict, fail, note, ok, said
 
 ACTIVE_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU)
@@ -177,7 +177,7 @@ def uses_input(subject: Subject) -> Verdict:
     change = difference(other, features)
     mend = "the features must come from the frames that are given; look for a cache, a stale buffer or a constant"
     if change <= 1e-4:
-        return fail(f"another video changes the features by {told(change)}", mend)
+        return fail(f"another video changes the features by {described(change)}", mend)
     with np.errstate(all="ignore"):
         over_space = float(features.std((1, 2)).max()) / spread(features)
     if not over_space > 1e-4:

@@ -59,7 +59,7 @@ def examine(
     """
     start = time.perf_counter()
     subject = Subject(encoder, reload)
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     runs: dict[str, Check] = {"runs": partial(contract.runs, budget_s=budget_s)}
     for name, check in (runs | CHECKS).items():
         spent = time.perf_counter() - start
@@ -68,18 +68,19 @@ def examine(
                 f"{spent:.0f} s are spent, of {budget_s:.0f}", "allow more with --budget SECONDS"
             )
         else:
-            verdict = _guarded(name, check, subject, told)
+            verdict = _guarded(name, check, subject, reported)
         if verdict is not None:
             yield dataclasses.replace(verdict, check=name)
 
 
-def _guarded(name: str, check: Check, subject: Subject, told: dict[str, str]) -> Verdict | None:
-    """The check's verdict; where the model raises, that it did. `told`: check by exception, so each is told once."""
+def _guarded(name: str, check: Check, subject: Subject, reported: dict[str, str]) -> Verdict | None:
+    """The verdict of a check, also where the model raises. `reported`: each exception so far and the check that met it
+    first, so that it is reported once."""
     try:
         return check(subject)
     except Exception as error:  # Whatever a plug-in raises is a finding, and must not hide the findings after it.
         message = said(error)
-    if message in told:
-        return fail(f"cannot be measured: fails as in `{told[message]}`", "")
-    told[message] = name
+    if message in reported:
+        return fail(f"cannot be measured: fails as in `{reported[message]}`", "")
+    reported[message] = name
     return fail(message, "the model fails here; mend this first")

@@ -47,12 +47,12 @@ def card(subject: Subject) -> Verdict:
 def taps(subject: Subject) -> Verdict:
     """The layer that readouts read: shape, finite, and whether it is another one than propagation reads."""
     video = subject.small[:2]
-    usual, readout, again = (
+    usual, readout, repeated = (
         subject.features(video, subject.encoder.at(tap)) for tap in ("propagation", "readout", "propagation")
     )
     if not np.isfinite(readout).all():
         return fail("the features that readouts read are not finite", "see `finite`; the tap is 'readout'")
-    if difference(again, usual) > LEAK:
+    if difference(repeated, usual) > LEAK:
         return fail("reading the readout's layer changes what propagation reads", "`at` must return a copy")
     differs = difference(readout, usual) > LEAK
     named = subject.card.taps

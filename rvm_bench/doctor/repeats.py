@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rvm_bench.api.encoder import RecurrentEncoder
 from rvm_bench.doctor import stimuli
-from rvm_bench.doctor.subject import LEAK, Subject, difference, told
+from rvm_bench.doctor.subject import LEAK, Subject, described, difference
 from rvm_bench.doctor.verdict import Verdict, fail, not_done, ok, said
 
 
@@ -16,10 +16,10 @@ def repeatable(subject: Subject) -> Verdict:
     change = difference(second, first)
     if change > (0 if subject.encoder.device.type == "cpu" else subject.tolerance):
         return fail(
-            f"the same call twice differs by {told(change)}",
+            f"the same call twice differs by {described(change)}",
             "look for active dropout, unseeded noise, batch norm that still learns, or a state kept from the last call",
         )
-    return ok(f"the same call twice: {told(change)}")
+    return ok(f"the same call twice: {described(change)}")
 
 
 def stateless(subject: Subject) -> Verdict:
@@ -41,26 +41,26 @@ def stateless(subject: Subject) -> Verdict:
     change = difference(after, before)
     if change > (0 if device.type == "cpu" else subject.tolerance):
         return fail(
-            f"videos A, B, A: the second A differs from the first by {told(change)}",
+            f"videos A, B, A: the second A differs from the first by {described(change)}",
             "start every video from init_state, and keep nothing of a video on the encoder",
         )
-    return ok(f"videos A, B, A: the second A is {told(change)}")
+    return ok(f"videos A, B, A: the second A is {described(change)}")
 
 
 def reloaded(subject: Subject) -> Verdict:
     """The encoder made anew gives the same features and the same hash of its weights."""
     if subject.reload is None:
         return not_done("no way to load the model again was given")
-    again = subject.reload()
-    change = difference(subject.features(subject.small, again), subject.features(subject.small))
-    same_hash = again.weights_sha256() == subject.encoder.weights_sha256()
+    reloaded_encoder = subject.reload()
+    change = difference(subject.features(subject.small, reloaded_encoder), subject.features(subject.small))
+    same_hash = reloaded_encoder.weights_sha256() == subject.encoder.weights_sha256()
     if change > subject.tolerance or not same_hash:
         return fail(
-            f"loaded twice, the features differ by {told(change)} and the weights' hash is "
+            f"loaded twice, the features differ by {described(change)} and the weights' hash is "
             f"{'the same' if same_hash else 'another'}",
             "read the weights from their file, or seed the random ones",
         )
-    return ok(f"loaded twice: features {told(change)}, same hash of the weights")
+    return ok(f"loaded twice: features {described(change)}, same hash of the weights")
 
 
 def untouched(subject: Subject) -> Verdict:
@@ -91,10 +91,10 @@ def batches(subject: Subject) -> Verdict:
     compared = f"chunks of {', '.join(changes)} against {subject.encoder.chunk}"
     if largest > subject.tolerance:
         return fail(
-            f"{compared}: {told(largest)} with {key}; at most {subject.tolerance:g} is due to rounding",
+            f"{compared}: {described(largest)} with {key}; at most {subject.tolerance:g} is due to rounding",
             "no statistics over a batch, no frame that looks at its batch, the state carried from chunk to chunk",
         )
-    return ok(f"{compared}: {told(largest)}")
+    return ok(f"{compared}: {described(largest)}")
 
 
 def independent(subject: Subject) -> Verdict | None:
@@ -106,10 +106,10 @@ def independent(subject: Subject) -> Verdict | None:
         worst = max(worst, float(np.delete(response.largest_T, response.frame).max()))
     if worst > LEAK:
         return fail(
-            f"another frame's replacement changes a frame's features by {told(worst)}",
+            f"another frame's replacement changes a frame's features by {described(worst)}",
             "an ImageEncoder sees one frame at a time: no statistics over the batch, or use another base class",
         )
-    return ok(f"other frames replaced: {told(worst)}")
+    return ok(f"other frames replaced: {described(worst)}")
 
 
 def encodes(subject: Subject) -> Verdict:
@@ -119,8 +119,8 @@ def encodes(subject: Subject) -> Verdict:
         whole = encoder.encode(video.copy())
     except Exception as error:  # A plug-in may raise anything; that encode fails is what is measured.
         return fail(f"encode failed: {said(error)}", "leave encode to the base class")
-    kept: list[Tensor] = list(encoder.stream(video.copy()))
-    streamed = torch.cat(kept).detach().cpu().numpy()
+    pieces: list[Tensor] = list(encoder.stream(video.copy()))
+    streamed = torch.cat(pieces).detach().cpu().numpy()
     if whole.dtype != np.float32 or whole.shape != streamed.shape:
         return fail(
             f"encode returns {whole.dtype} {whole.shape}, stream {streamed.dtype} {streamed.shape}",
@@ -129,10 +129,10 @@ def encodes(subject: Subject) -> Verdict:
     change = difference(whole, streamed)
     if change > LEAK:
         return fail(
-            f"encode differs from what stream yielded by {told(change)}",
+            f"encode differs from what stream yielded by {described(change)}",
             "leave encode to the base class, and yield a new tensor each time, not one buffer filled again",
         )
-    return ok(f"encode and stream: {told(change)}")
+    return ok(f"encode and stream: {described(change)}")
 
 
 def _stepped(encoder: RecurrentEncoder, video: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The encoder on the table: run on stimuli of its own size, strictly, with what it returned remembered and timed."""
+"""The encoder under examination: it is run on stimuli, its output is verified, and the passes are timed."""
 
 import copy
 import dataclasses
@@ -208,6 +208,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return largest / spread(other) if np.isfinite(largest) else float("inf")
 
 
-def told(relative: float) -> str:
+def described(relative: float) -> str:
     """A difference in words."""
     return "equal in every bit" if relative == 0 else f"{relative:.1e} of their standard deviation"

@@ -1,8 +1,9 @@
-"""A frozen encoder by its name: the model that the registry finds, its released weights, a device and a dtype."""
+"""Loading a frozen encoder by name, with its weights, on a device, in a dtype."""
 
+import functools
 import importlib
-import importlib.util
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,13 @@ def load_encoder(
     """A frozen encoder, ready to `encode` videos.
 
     Args:
-        name_or_path: as `find_model` takes it.
+        name_or_path: a registered name, "source:reference", "package.module:factory", "file.py:factory" or a
+            checkpoint with a registered suffix.
         weights: a checkpoint file, "random" for an untrained network (stamped as such), or None for the released
-            checkpoint in the cache (`rvm-bench weights fetch NAME` puts it there).
-        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is one.
+            checkpoint in the cache (`rvm-bench weights fetch NAME` downloads it).
+        device: "cpu", "cuda", "cuda:1", ...; None: CUDA if available, else CPU.
         dtype: "float32" (the reference, default) or "bfloat16" (several times slower on CPUs without bf16 units).
-        **options: the family's own, e.g. `seed` with random weights or `chunk` frames per batch.
+        **options: `chunk` (frames per forward pass) and the model's own, such as `seed` with random weights.
 
     Returns:
         an encoder; `encode(uint8 [T, H, W, 3]) -> float32 [T, h, w, D]`.
@@ -49,6 +51,11 @@ def load_encoder(
     dtype = str(dtype or "float32").removeprefix("torch.")
     if dtype not in ("float32", "bfloat16"):
         raise unknown_name("dtype", dtype, ["float32", "bfloat16"])
+    requested = {
+        "model": name_or_path,
+        "weights": None if weights is None else str(weights),
+        "options": {key: _as_json(key, options[key]) for key in sorted(options)},
+    }
     chunk = options.pop("chunk", None)
     if isinstance(factory, Model):
         if factory.takes_weights:
@@ -65,11 +72,34 @@ def load_encoder(
         raise UserError(f"{name_or_path} returned a {type(encoder).__name__}; expected an rvm_bench Encoder")
     if chunk is not None:
         encoder.chunk = int(chunk)
+    encoder.modules, encoder.requested = modules_of_factory(factory), requested
     return encoder.to(device)
 
 
+def modules_of_factory(factory: Callable[..., Any]) -> tuple[str, ...]:
+    """The modules whose code makes an encoder: those of the factory, of a model's card and of its builder."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    made_by = (
+        (factory.builder.partition(":")[0], factory.module) if isinstance(factory, Model) else (factory.__module__,)
+    )
+    return tuple(sorted({name for name in made_by if name}))
+
+
+def _as_json(key: str, value: Any) -> Any:
+    """An option as it enters a run's identity: JSON values as they are, a path by its name."""
+    if isinstance(value, Path):
+        return value.name
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        raise UserError(
+            f"option {key}={value!r} cannot be part of a run's identity; expected a number, text, true, false or a list"
+        ) from None
+
+
 def _usable_device(device: str | None) -> str:
-    """The device by name, or CUDA where there is one; UserError where this torch cannot compute on it."""
+    """The named device, or CUDA if available; UserError if torch cannot allocate on it."""
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,13 +117,13 @@ def _released(model: Model) -> Path:
 
 
 def _accepted(factory: Callable[..., Any], name: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Those of our arguments that a plug-in's factory takes; weights or a dtype that it cannot have are an error."""
+    """The arguments that the signature of a plug-in's factory has; UserError for weights or a dtype that it lacks."""
     parameters = inspect.signature(factory).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return wanted
     defaults = {"weights": None, "dtype": "float32"}
     for key, default in defaults.items():
-        if key not in parameters and wanted[key] not in (default, "random"):
+        if key not in parameters and wanted[key] != default:
             raise UserError(f"{name} takes no argument {key!r}; leave out --{key} {wanted[key]}")
     return {key: value for key, value in wanted.items() if key in parameters and value is not None}
 

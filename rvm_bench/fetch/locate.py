@@ -1,4 +1,4 @@
-"""Where a task's data is: a copy of the user's, or the procedural demo copy, written on first use."""
+"""Locating a task's data: the user's copy, or procedural demo data, which is written on first use."""
 
 import os
 import shutil
@@ -15,17 +15,16 @@ def data_folder(task: Task, data: str | Path | None) -> Path:
 
     Args:
         task: whose data.
-        data: "demo"; the task's folder; a root that holds it under its usual name (`task.folder`); or None for the
-            root that $RVM_BENCH_DATA names.
+        data: "demo"; the data folder; a root that holds it under `task.folder`; None: the root in $RVM_BENCH_DATA.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist, or the task has no demo data.
     """
     if str(data) == DEMO:
         return demo_folder(task)
     root = data or os.environ.get("RVM_BENCH_DATA")
     if not root:
-        raise UserError(f"where is the data of {task.name}? give --data DIR, set RVM_BENCH_DATA, or try --data demo")
+        raise UserError(f"no data folder for {task.name}; give --data DIR, set RVM_BENCH_DATA, or try --data demo")
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f"no such data folder: {path}; give --data DIR, or try --data demo")
@@ -33,7 +32,7 @@ def data_folder(task: Task, data: str | Path | None) -> Path:
 
 
 def demo_folder(task: Task) -> Path:
-    """The demo copy of a task in the cache, written if need be. Other code that writes it, another copy."""
+    """The demo data of a task in the cache, written on first use. It is keyed by the code that writes it."""
     from rvm_bench.formats.source_code import closure_sha256, modules_used_by
 
     version = closure_sha256(modules_used_by(type(task).write_demo))[:12]
@@ -41,7 +40,7 @@ def demo_folder(task: Task) -> Path:
 
 
 def write_demo(task: Task, root: Path) -> Path:
-    """Writes the demo copy of a task to a folder of its own in `root`, whole or not at all, and returns the folder."""
+    """Writes the demo data of a task atomically to a folder of its own in `root`, and returns the folder."""
     folder = root / (task.demo_folder or task.folder)
     if folder.exists():
         return folder

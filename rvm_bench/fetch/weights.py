@@ -63,7 +63,7 @@ def fetch(card: EncoderCard) -> Path:
 
     Raises:
         UserError: the server cannot be reached, the file has another size or hash than it should have, or a person
-            must get it (and it is told how).
+            must get it (the message says how).
     """
     released = released_file(card)
     path = path_of(released)

@@ -68,9 +68,9 @@ def noise_figure(curves: Sequence[IouCurve]) -> Drawing:
         axes = figure.add_subplot()
         highest = np.max([curve.ceiling for curve in curves], axis=0)
         axes.plot(frames, highest, color="#606060", linewidth=0.9, linestyle="-.", label="ceiling of the finest grid")
-        for (name, told), dash in zip(FLOORS.items(), (":", "--", (0, (6, 1.5))), strict=True):
+        for (name, meaning), dash in zip(FLOORS.items(), (":", "--", (0, (6, 1.5))), strict=True):
             level = max(curve.floors[name] for curve in curves)
-            axes.axhline(level, color=INK, linewidth=0.9, linestyle=dash, label=f"{name}: {told}")
+            axes.axhline(level, color=INK, linewidth=0.9, linestyle=dash, label=f"{name}: {meaning}")
         for curve, look in zip(curves, looks_of((curve.model, "") for curve in curves), strict=True):
             label = f"{curve.model}, mean {_mean(curve):.3f}"
             draw_line(axes, frames, curve.iou, look, label=label, marks_every=max(1, len(frames) // 12))

@@ -139,14 +139,14 @@ def _told(model: ScoredModel) -> str:
 
 
 def _small_print(models: Sequence[ScoredModel]) -> str:
-    told = []
+    sentences = []
     if any(model.origin == "run" for model in models):
-        told.append("Bold: runs, with 95 % intervals over videos.")
+        sentences.append("Bold: runs, with 95 % intervals over videos.")
     if any(model.origin == "paper" for model in models):
-        told.append("Plain: as the paper prints them, which gives no intervals.")
+        sentences.append("Plain: as the paper prints them, which gives no intervals.")
     if any(model.remarks for model in models):
-        told.append("Hollow: not on the paper's terms.")
-    return " ".join(told)
+        sentences.append("Hollow: not on the paper's terms.")
+    return " ".join(sentences)
 
 
 def _between(axes: "Axes", x: float, interval: tuple[float, float]) -> "Bbox":

@@ -114,5 +114,5 @@ def _refuse_unlike(points: Sequence[Point]) -> None:
     for name in ("size_px", "device", "dtype", "threads", "processor", "torch"):
         found = {getattr(point, name) for point in points}
         if len(found) > 1:
-            told = " and ".join(sorted(map(str, found)))
-            raise UserError(f"these points were measured with {name} {told}; draw them apart")
+            values = " and ".join(sorted(map(str, found)))
+            raise UserError(f"these points were measured with {name} {values}; draw them apart")

@@ -19,13 +19,15 @@ _A_DAY_S = 86_400
 
 
 class Appender:
-    """Appends one JSON line at a time; a line is on the disk before `append` returns."""
+    """Appends one JSON line at a time; a line is on the disk before `append` returns it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def append(self, record: dict[str, Any]) -> None:
-        self.append_line(json.dumps(record, ensure_ascii=False, allow_nan=False))
+    def append(self, record: dict[str, Any]) -> str:
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        self.append_line(line)
+        return line
 
     def append_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")
@@ -40,7 +42,13 @@ def whole_lines(file: Path) -> list[str]:
     except FileNotFoundError:
         # Not "if exists": another shard that finishes may merge this file away in between.
         return []
-    return [line.decode() for line in content.split(b"\n")[:-1]]
+    lines = content.split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{file}:{number} is damaged (not UTF-8); delete the line and run again") from None
+    return [line.decode() for line in lines]
 
 
 def cut_torn_line(file: IO[bytes]) -> None:
@@ -49,6 +57,24 @@ def cut_torn_line(file: IO[bytes]) -> None:
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
+
+
+def json_lines(file: Path, *keys: str) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none where there is no file; a last line without its end is left out.
+
+    Raises:
+        UserError: a line is no JSON object, or lacks one of the keys.
+    """
+    found = []
+    for number, line in enumerate(whole_lines(file), 1):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or any(key not in value for key in keys):
+            raise UserError(f"{file}:{number} is damaged ({shortened(line, 60)}); delete the line and run again")
+        found.append(value)
+    return found
 
 
 def read_json(file: Path) -> dict[str, Any]:

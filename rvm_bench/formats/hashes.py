@@ -3,16 +3,6 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-def package_sha256(folder: Path) -> str:
-    """Hash of every Python file under a folder."""
-    files = sorted(folder.rglob("*.py"))
-    return manifest_sha256((file.relative_to(folder).as_posix(), file) for file in files)
 
 
 def manifest_sha256(files: Iterable[tuple[str, Path]]) -> str:

@@ -23,20 +23,28 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
-def closure(modules: Iterable[str]) -> dict[str, Path]:
+def closure(modules: Iterable[str], *, without: Sequence[str] = ()) -> dict[str, Path]:
     """The source files behind modules and all that these import: module name -> file, sorted by name.
 
     Args:
         modules: names of modules. Followed are our packages, the modules' own top-level packages, and files outside of
             `site-packages`, such as those beside a one-file plug-in.
+        without: packages that are not followed, and are left out.
     """
     start = list(modules)
+    inside = tuple(f"{name}." for name in without)
     own = OURS | {name.partition(".")[0] for name in start}
     found: dict[str, Path] = {}
     waiting = start
     while waiting:
         name = waiting.pop()
-        if name in found or (file := _file_of(name)) is None or not _followed(name, file, own):
+        if (
+            name in found
+            or name in without
+            or name.startswith(inside)
+            or (file := _file_of(name)) is None
+            or not _followed(name, file, own)
+        ):
             continue
         found[name] = file
         waiting += _names_in(ast.parse(file.read_bytes()), name, is_package=file.name == "__init__.py")

@@ -94,24 +94,6 @@ def decode_sequence_example(
     return _decode_features(example.context, names, where), lists
 
 
-def tensor_to_proto(array: np.ndarray) -> bytes:
-    """A TensorProto that holds `array`, as `tf.io.serialize_tensor` writes it.
-
-    Raises:
-        UserError: an element type that we do not read either.
-    """
-    little = array.dtype.newbyteorder("<")
-    known = {np.dtype(element): number for number, (element, _) in _DTYPES.items()}
-    if little not in known:
-        raise UserError(f"no tensor of {array.dtype} values; known: {', '.join(str(dtype) for dtype in known)}")
-    message = _messages()["TensorProto"](dtype=known[little])
-    message.tensor_shape.SetInParent()
-    for size in array.shape:
-        message.tensor_shape.dim.add(size=size)
-    message.tensor_content = array.astype(little).tobytes()
-    return message.SerializeToString()
-
-
 def tensor_from_proto(data: bytes, *, where: str = "data") -> np.ndarray:
     """The array of a TensorProto, of its own element type, writable.
 

@@ -1,4 +1,4 @@
-"""Tracks and boxes drawn over frames, for eyes: truth beside prediction, in one colour an object.
+"""Tracks and boxes drawn over frames for visualisation: truth beside prediction, one colour per object.
 
 Frames are uint8 [H, W, 3] RGB; every function returns a new one. Positions are in pixels of the frame, x to the right
 and y down, with the origin at the outer corner of the top left pixel, whose centre is (0.5, 0.5): shares of the picture

@@ -1,7 +1,5 @@
 """Tables of positions and the ways in which released models resize them to another grid."""
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,16 +9,6 @@ RULES = {
     "antialiased": "antialiased bicubic (a = -0.5) of each time slot, equal to jax.image.resize's to 1e-6",
     "trilinear": "linear in time and space",
 }
-
-
-def sinusoid_table(positions: int, width: int) -> Tensor:
-    """float32 [positions, width]: sin on even and cos on odd channels j of position / 10000^(2 floor(j/2) / width).
-
-    Angles are taken in float64 and cast last, as the released code of RVM and VideoMAE does.
-    """
-    channel = np.arange(width)
-    angle = np.arange(positions)[:, None] / np.power(10000.0, 2 * (channel // 2) / width)
-    return torch.from_numpy(np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32))
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int, int], rule: str) -> Tensor:

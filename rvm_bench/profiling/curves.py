@@ -16,7 +16,7 @@ from rvm_bench.profiling.points import Point, check_suffix, read_points, write_p
 from rvm_bench.profiling.request import Request, Subject
 
 
-class Kept:
+class SavedPoints:
     """The finished points of a file, in the order in which they were measured.
 
     Args:
@@ -70,7 +70,7 @@ def measure(
     repeats: int,
     pass_limit_s: float,
     memory_limit_mb: float | None = None,
-    kept: Kept,
+    saved: SavedPoints,
     tell: Callable[[Point], object] = lambda point: None,
 ) -> Iterator[Point]:
     """Every point of every curve, in order; a curve ends at the first point that goes beyond a limit.
@@ -102,11 +102,11 @@ def measure(
                     pass_limit_s=pass_limit_s,
                     memory_limit_mb=memory_limit_mb,
                 )
-                point = kept.find(wanted)
+                point = saved.find(wanted)
                 if point is None:
                     tell(wanted)
                     point = dataclasses.replace(wanted, **_cost(subject, wanted, limits))
-                    kept.add(point)
+                    saved.add(point)
                 yield point
                 if point.stopped:
                     break

@@ -65,11 +65,11 @@ def read_contents(folder: Path, models: Collection[str] = (), tasks: Collection[
         for name in wanted:
             if name not in known:
                 raise unknown_name(kind, name, known)
-    kept = [run for run in found if (not models or run.model in models) and (not tasks or run.task in tasks)]
-    if not kept:
+    selected = [run for run in found if (not models or run.model in models) and (not tasks or run.task in tasks)]
+    if not selected:
         raise unknown_name("pair of model and task", f"{', '.join(models)} on {', '.join(tasks)}", _pairs(found))
-    refuse_mixed_versions(kept)
-    chosen, notes = chosen_runs(kept)
+    refuse_mixed_versions(selected)
+    chosen, notes = chosen_runs(selected)
     called = network_names(chosen)
     chosen.sort(key=lambda run: (_place(run.task), run.card["params_m"], called[run.network]))
     return Contents(runs=tuple(chosen), names=tuple(called[run.network] for run in chosen), notes=tuple(notes))

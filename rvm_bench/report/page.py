@@ -22,7 +22,6 @@ LIMIT = 10_000_000
 """Bytes of the file, at most."""
 PER_PLAYER = 2_000
 """Bytes that the words of a player's frames and the elements around its pictures take, at most."""
-EXTRA = "pip install 'rvm-bench[report]'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,8 @@ def render(report: Report, limit: int = LIMIT) -> tuple[str, str]:
             f"the report takes {(limit - room) / 1e6:.1f} MB without pictures, more than {limit / 1e6:.0f} MB; "
             "name fewer models (--models) or tasks (--task)"
         )
-    quality, kept, lost = fitting(players, room - PER_PLAYER * len(players))
-    return _page(report, kept, quality, lost), lost
+    quality, fitting_players, lost = fitting(players, room - PER_PLAYER * len(players))
+    return _page(report, fitting_players, quality, lost), lost
 
 
 def write_report(report: Report, file: Path, limit: int = LIMIT) -> str:

@@ -1,11 +1,11 @@
 """What pictures of a report are made of and from: the user's choices, and each run's model and data, opened once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvm_bench.errors import UserError
-from rvm_bench.report.again import Again, run_again
+from rvm_bench.report.reopen import ReopenedRun, reopen
 from rvm_bench.runs.finished import FinishedRun
 
 
@@ -18,17 +18,15 @@ class Sources:
         predictions: what `run --save-predictions` wrote, FOLDER/TASK/MODEL; None: they are made now.
         weights: checkpoints by the name of a model, for those that are neither released nor random.
         device: for models; None takes CUDA where there is one.
-        say: where lines for the user go.
     """
 
     data: str | None = None
     predictions: Path | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
-    say: Callable[[str], object] = print
-    _opened: dict[Path, Again | str] = field(default_factory=dict, repr=False)
+    _opened: dict[Path, ReopenedRun | str] = field(default_factory=dict, repr=False)
 
-    def again(self, run: FinishedRun) -> Again:
+    def reopen(self, run: FinishedRun) -> ReopenedRun:
         """A run's task, data and model; what failed once fails again at once.
 
         Raises:
@@ -36,7 +34,7 @@ class Sources:
         """
         if run.path not in self._opened:
             try:
-                self._opened[run.path] = run_again(run, self.data, self.weights.get(run.model), self.device)
+                self._opened[run.path] = reopen(run, self.data, self.weights.get(run.model), self.device)
             except (UserError, OSError) as error:
                 self._opened[run.path] = str(error)
         found = self._opened[run.path]

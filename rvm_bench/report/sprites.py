@@ -78,15 +78,15 @@ def fitting(players: Sequence[Player], budget: int) -> tuple[int, list[Player], 
         if sum(player.bytes_at(quality) for player in players) <= budget:
             lost = f"pictures are kept at {QUALITIES[quality][0]} px to stay below the limit of the file's size"
             return quality, list(players), lost if quality else ""
-    last, used, kept = len(QUALITIES) - 1, 0, []
+    last, used, placed = len(QUALITIES) - 1, 0, []
     for player in players:
         used += (size := player.bytes_at(last))
         if used <= budget:
-            kept.append(player)
+            placed.append(player)
         else:
             used -= size
             problem = "left out to stay below the limit of the file's size; ask for fewer videos or tasks"
-            kept.append(
+            placed.append(
                 Player(heading=player.heading, task=player.task, lines=player.lines, problem=problem)
                 if player.sprites
                 else player
@@ -94,7 +94,7 @@ def fitting(players: Sequence[Player], budget: int) -> tuple[int, list[Player], 
     lost = (
         f"pictures are kept at {QUALITIES[last][0]} px, and some left out, to stay below the limit of the file's size"
     )
-    return last, kept, lost
+    return last, placed, lost
 
 
 def _size(size_hw: tuple[int, int], long_px: int, count: int) -> tuple[int, int]:

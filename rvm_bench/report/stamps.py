@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rvm_bench.runs.fingerprint import numerics_of
 from rvm_bench.runs.finished import FLAGS, FinishedRun
 
 
@@ -59,25 +60,49 @@ def number(run: FinishedRun) -> str:
 
 def command(run: FinishedRun) -> str:
     """The `rvm-bench run` that the stamp describes, where its model and data are still where they were."""
-    encoder, source = run.stamp["encoder"], run.stamp["weights_source"]
-    words = ["rvm-bench", "run", "--model", run.model, "--task", run.task]
+    requested = run.stamp.get("requested", {})
+    stated = run.stamp["encoder"]
+    words = ["rvm-bench", "run", "--model", requested.get("model", run.model), "--task", run.task]
     words += ["--data", "demo" if "demo data" in run.flags else run.stamp["data_root"]]
-    if source.get("kind") == "random":
-        words += ["--weights", "random"]
-    elif source.get("path"):
-        words += ["--weights", source["path"]]
-    if encoder["dtype"] != "float32":
-        words += ["--dtype", encoder["dtype"]]
-    if source.get("seed"):
-        words += ["--option", f"seed={source['seed']}"]
-    # Demo data brings its own constants; those of a preset have an id of their own, which no --set can give.
-    changed = run.result["off_protocol"]
-    if "demo data" not in run.flags and "id" not in changed:
-        for key, (_, value) in changed.items():
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    if run.stamp["data"]["missing"]:
+    if weights := _weights(run):
+        words += ["--weights", weights]
+    if stated["dtype"] != "float32":
+        words += ["--dtype", stated["dtype"]]
+    for key, value in _options(run).items():
+        words += ["--option", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += _constants(run)
+    if run.left_out:
         words.append("--allow-missing")
     return shlex.join(words)
+
+
+def _weights(run: FinishedRun) -> str | None:
+    """What `--weights` was; of runs that did not note it, what the stamp tells."""
+    if "weights" in run.stamp.get("requested", {}):
+        return run.stamp["requested"]["weights"]
+    source = run.stamp["weights_source"]
+    return "random" if source.get("kind") == "random" else source.get("path")
+
+
+def _options(run: FinishedRun) -> dict[str, Any]:
+    if "options" in run.stamp.get("requested", {}):
+        return run.stamp["requested"]["options"]
+    seed = run.stamp["weights_source"].get("seed")
+    return {"seed": seed} if seed else {}
+
+
+def _constants(run: FinishedRun) -> list[str]:
+    """`--protocol` and `--set` as given; of runs that did not note them, what differs from the official constants."""
+    requested = run.stamp.get("requested", {})
+    if "overrides" in requested:
+        preset = ["--protocol", requested["protocol"]] if requested["protocol"] else []
+        return [*preset, *(word for text in requested["overrides"] for word in ("--set", text))]
+    changed = run.result["off_protocol"]
+    # Demo data brings its own constants; those of a preset have an id of their own, which no --set can give.
+    if "demo data" in run.flags or "id" in changed:
+        return []
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, (_, value) in changed.items()}
+    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 
 
 def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
@@ -98,8 +123,9 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     yield "source code sha256", stamp["code_sha256"]
     changed = {True: ", with changes", False: "", None: ""}[code["dirty"]]
     yield "code", f"rvm-bench {code['version']}, commit {code['commit'] or 'unknown'}{changed}"
-    yield "libraries", _told(stamp["libraries"])
-    yield "machine", _told({**environment, "device": stamp["device"]})
+    computed = dict(numerics_of(stamp))
+    yield "libraries", _told(computed.pop("libraries"))
+    yield "machine", _told({**environment, **computed})
     yield (
         "interval",
         f"{result.get('interval_level', 0.95):.0%}, {result.get('interval_method', 'bootstrap over videos')}",
@@ -114,9 +140,9 @@ def _coverage(result: dict[str, Any]) -> str:
     coverage = result.get("coverage")
     if coverage is None:
         return f"{result['videos']} videos"
-    told = f"{coverage['in_official']} of {coverage['official']} official videos"
+    covered = f"{coverage['in_official']} of {coverage['official']} official videos"
     missing = coverage["missing"]
-    return f"{told}; left out: {'; '.join(missing)}" if missing else told
+    return f"{covered}; left out: {'; '.join(missing)}" if missing else covered
 
 
 def _told(value: Any) -> str:

@@ -1,5 +1,6 @@
 """A player of one video beside the features of every model as colours (`viz.pca`), the same in all of them."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.task import Dataset
 from rvm_bench.errors import UserError
 from rvm_bench.media.frame_sampling import spread
-from rvm_bench.report.again import model_of
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.pictures import Sources
+from rvm_bench.report.reopen import model_of
 from rvm_bench.report.sprites import Player, sprite
 from rvm_bench.viz.compare import pca_panels
 from rvm_bench.viz.footage import Choice, read_images
+
+logger = logging.getLogger(__name__)
 
 FRAMES, SIDE_PX = 16, 256
 """Of the video that models see: as many, from the first on, and their short side."""
@@ -32,7 +35,7 @@ def pca_player(contents: Contents, sources: Sources, frames: int) -> Player | No
     for task in contents.tasks:
         for run in contents.of_task(task).values():
             try:
-                dataset = sources.again(run).dataset
+                dataset = sources.reopen(run).dataset
             except UserError as error:
                 problems.append(str(error))
                 continue
@@ -71,7 +74,7 @@ def _encoders(contents: Contents, sources: Sources, lacking: list[str]) -> Itera
         try:
             encoder = model_of(run, sources.weights.get(run.model), sources.device)
         except (UserError, OSError) as error:
-            sources.say(f"features of {name}: {error}")
+            logger.warning(f"features of {name}: {error}")
             lacking.append(str(error))
             continue
         yield encoder.at("propagation")

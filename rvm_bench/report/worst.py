@@ -1,5 +1,6 @@
 """Players of the worst videos of every task: truth and prediction over their frames."""
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rvm_bench.errors import UserError
-from rvm_bench.report.again import worst_videos
 from rvm_bench.report.contents import Contents
 from rvm_bench.report.pictures import Sources
+from rvm_bench.report.reopen import worst_videos
 from rvm_bench.report.scatter import VideoScores, video_scores
 from rvm_bench.report.sprites import Player, sprite
 from rvm_bench.runs.finished import FinishedRun
+
+logger = logging.getLogger(__name__)
 
 
 def worst_players(
@@ -50,7 +53,7 @@ def worst_players(
         if sources is not None:
             lacking = Counter(player.problem for player in players if player.task == task and player.problem)
             for problem, videos_without in lacking.items():
-                sources.say(f"{task}: no pictures of {videos_without} of {len(videos)} videos: {problem}")
+                logger.warning(f"{task}: no pictures of {videos_without} of {len(videos)} videos: {problem}")
     return players
 
 
@@ -63,14 +66,14 @@ def best_of(runs: dict[str, FinishedRun]) -> str:
 def _lines(name: str, scores: VideoScores, video: str, run: FinishedRun) -> tuple[str, ...]:
     metric = run.result["metric"]
     digits, unit = metric.get("digits", 1), metric.get("unit", "")
-    told = [f"{name}: {metric['key']} {scores[name][video]:.{digits}f} {unit}".rstrip()]
+    captions = [f"{name}: {metric['key']} {scores[name][video]:.{digits}f} {unit}".rstrip()]
     others = [f"{other} {of[video]:.{digits}f}" for other, of in scores.items() if other != name and video in of]
-    return (*told, f"others: {', '.join(others)}") if others else tuple(told)
+    return (*captions, f"others: {', '.join(others)}") if others else tuple(captions)
 
 
 def _with_pictures(player: Player, run: FinishedRun, sources: Sources, folder: Path, frames: int) -> Player:
     try:
-        again = sources.again(run)
+        again = sources.reopen(run)
         remark = again.predict(player.heading, folder, make=sources.predictions is None)
         drawn = again.task.overlay(folder, again.video(player.heading), again.record(player.heading), frames)
     except (UserError, OSError) as error:

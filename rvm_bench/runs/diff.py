@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.store import recorded_lines
 from rvm_bench.formats.files import read_json
+from rvm_bench.runs.fingerprint import numerics_of
+from rvm_bench.runs.store import recorded_lines
 
 SECTIONS = (
     "protocol",
@@ -70,8 +71,8 @@ def stamp_differences(first: Path, second: Path) -> list[Difference]:
     lines = [recorded_lines(run) for run in (first, second)]
     changed = [v for v in lines[0] if v in lines[1] and json.loads(lines[0][v]) != json.loads(lines[1][v])]
     if changed:
-        told = f"{len(changed)} of {len(lines[0].keys() & lines[1].keys())} common videos"
-        name = f"{told} were measured differently, the first is {changed[0]}"
+        counted = f"{len(changed)} of {len(lines[0].keys() & lines[1].keys())} common videos"
+        name = f"{counted} were measured differently, the first is {changed[0]}"
         found.append(Difference(section="records", name=name, first=None, second=None))
     return found
 
@@ -87,8 +88,8 @@ def _leaves(run: Path) -> Iterator[tuple[tuple[str, str], Any]]:
         "encoder": encoder,
         "data": stated["data"],
         "source code": {"sha256": stated["code_sha256"]},
-        "versions": stated["libraries"],
-        "device": {"device": stated["device"]},
+        "versions": (computed := dict(numerics_of(stated))).pop("libraries"),
+        "device": computed,
         "schema": {"schema": stated["schema"]},
     }
     if (run / "result.json").is_file():

@@ -1,7 +1,8 @@
-"""The processes that fit one head together: a single one, or those that `torchrun` started."""
+"""The processes that train together: this one alone, or those that `torchrun` started."""
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from rvm_bench.api.encoder import Encoder
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcessGroup:
-    """The processes of a fit. With one process every collective does nothing.
+    """The processes of a training, as one of them sees them. With one process every collective does nothing.
 
     Attributes:
         world_size: number of processes.
@@ -51,9 +52,10 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def process_group(encoder: Encoder) -> Iterator[ProcessGroup]:
-    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on a GPU of its own; a single process without it.
+    """Joins the processes of `torchrun` (NCCL on GPUs, else Gloo), each on its own GPU; without it, this process alone.
 
-    A group that the caller initialised is used and left as it is.
+    Only rank 0 logs: while in the group, the others log nothing below an error. A group that the caller initialised is
+    used, and not destroyed.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -63,11 +65,16 @@ def process_group(encoder: Encoder) -> Iterator[ProcessGroup]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         encoder.to(torch.device("cuda", torch.cuda.current_device()))
-    ours = not dist.is_initialized()
-    if ours:
+    owned = not dist.is_initialized()
+    if owned:
         dist.init_process_group("nccl" if cuda else "gloo")
+    disabled_level = logging.root.manager.disable
     try:
-        yield ProcessGroup(world_size=world_size, rank=dist.get_rank())
+        processes = ProcessGroup(world_size=world_size, rank=dist.get_rank())
+        if not processes.is_main:
+            logging.disable(logging.WARNING)
+        yield processes
     finally:
-        if ours:
+        logging.disable(disabled_level)
+        if owned:
             dist.destroy_process_group()

@@ -96,6 +96,12 @@ class FinishedRun:
         return self.stamp["encoder"]["weights"]["sha256"]
 
     @property
+    def left_out(self) -> list[str]:
+        """What was left out of the score, one line each."""
+        found = self.result.get("coverage", self.stamp["data"])
+        return found["missing"]
+
+    @property
     def network(self) -> tuple[Any, ...]:
         """What the network is: name, class, weights and options. Runs that differ here are two rows of a table."""
         encoder = self.stamp["encoder"]
@@ -215,10 +221,10 @@ def refuse_mixed_versions(runs: Iterable[FinishedRun]) -> None:
         by_task.setdefault(run.task, {}).setdefault(run.protocol["id"], run)
     for task, versions in by_task.items():
         if len(versions) > 1:
-            told = ", ".join(f"{version} in {run.path}" for version, run in sorted(versions.items()))
+            described = ", ".join(f"{version} in {run.path}" for version, run in sorted(versions.items()))
             raise UserError(
-                f"runs of {task} were made under {len(versions)} versions of its protocol ({told}); their numbers do "
-                "not belong into one table: run the models of the older version again, and move its runs elsewhere"
+                f"runs of {task} were made under {len(versions)} versions of its protocol ({described}); their numbers "
+                "do not belong into one table: run the models of the older version again, and move its runs elsewhere"
             )
 
 
@@ -270,8 +276,8 @@ def find_run(name: str, out: Path, task: str | None = None) -> tuple[FinishedRun
     refuse_mixed_versions(named)
     chosen, notes = chosen_runs(named)
     if len(chosen) > 1:
-        told = ", ".join(str(run.path) for run in chosen)
-        raise UserError(f"{name} was run on {task} with {len(chosen)} weights or options; name one folder: {told}")
+        described = ", ".join(str(run.path) for run in chosen)
+        raise UserError(f"{name} was run on {task} with {len(chosen)} weights or options; name one folder: {described}")
     return chosen[0], notes
 
 

@@ -1,4 +1,4 @@
-"""What `evaluate` returns: the outcome of one model on one task, and a list of outcomes."""
+"""The return values of `evaluate`: the result of one model on one task, and lists of results."""
 
 import dataclasses
 import html
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """The outcome of one model on one task.
+    """The result of one model on one task.
 
     Attributes:
         model, task: names.
-        score: named numbers, among them the headline number; empty while videos are still to be recorded.
-        headline: the task's metric: key, unit, and how the number is printed.
-        interval: 95 % bootstrap interval of the headline number over videos, as stored; None for fewer than two videos.
+        score: named numbers, the headline number among them; empty while videos remain.
+        headline: the task's metric: key, unit and format of the headline number.
+        interval: 95 % bootstrap interval of the headline number over videos, unscaled; None for fewer than two videos.
         records: one per recorded video, in the order of the data set.
-        remaining: videos that no process has recorded yet (other shards' work).
-        left_out: videos that were left out because they are missing or damaged (`allow_missing`).
+        remaining: names of videos without a record (left to other shards).
+        left_out: names of videos that were left out because they are damaged (`allow_missing`).
         path: the run's folder.
     """
 
@@ -44,11 +44,11 @@ class Result:
 
     @property
     def value(self) -> float:
-        """The headline number, as stored (`headline.shown` prints it). NaN while videos are still to be recorded."""
+        """The headline number, unscaled (`headline.shown` formats it); NaN while videos remain."""
         return self.score.get(self.metric, float("nan"))
 
     def to_dict(self) -> dict[str, Any]:
-        """One row of a table: names, the headline number and its interval in the printed unit, counts, folder."""
+        """One row of a table: names, headline number and interval in the printed unit, numbers of videos, folder."""
         scale = self.headline.scale
         low, high = (None, None) if self.interval is None else (scale * bound for bound in self.interval)
         return {
@@ -83,7 +83,7 @@ class Result:
 
 
 class Results(Sequence[Result]):
-    """Outcomes of several models and tasks, models outermost."""
+    """Results of several models and tasks, models outermost."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = tuple(results)
@@ -101,7 +101,7 @@ class Results(Sequence[Result]):
         return len(self._results)
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row per outcome, with the columns of `Result.to_dict`."""
+        """One row per result, with the columns of `Result.to_dict`."""
         import pandas as pd
 
         return pd.DataFrame([result.to_dict() for result in self], columns=list(_COLUMNS))
@@ -110,7 +110,7 @@ class Results(Sequence[Result]):
         return "\n".join([f"<Results: {len(self)}>", *(f"  {result}" for result in self)])
 
     def _repr_html_(self) -> str:
-        """A table of models and tasks, for notebooks; names are escaped."""
+        """An HTML table, for notebooks."""
         head = "".join(f"<th>{name}</th>" for name in ("model", "task", "metric", "score", "95 % interval", "videos"))
         rows = []
         for result in self:

@@ -1,4 +1,4 @@
-"""What a number was made with: code, libraries, hardware, time and memory."""
+"""The stamp of a result: code version, libraries, hardware, time and memory."""
 
 import dataclasses
 import os
@@ -11,27 +11,28 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
-
 STAMPED = ("torch", "numpy", "scipy", "opencv-python-headless", "Pillow", "safetensors", "av")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """How a number was made; `stamp` in result.json.
+    """How a score was obtained; "stamp" in result.json.
 
     Attributes:
         fingerprint: of the run.
-        description: all that the fingerprint covers, see `fingerprint.describe_run`.
-        weights_source: where the weights came from (`Provenance.to_dict`).
-        data_root: where the data was.
+        description: what the fingerprint covers, see `fingerprint.describe_run`.
+        requested: what was asked for, as given: model, weights, options, data, protocol preset and overrides.
+        weights_source: provenance of the weights (`Provenance.to_dict` without its sha256).
+        data_root: folder of the data.
         code, environment: see `code_version` and `environment`.
-        finished: when the result was written, UTC.
-        wall_s: seconds of all videos together.
-        peak_memory_mb: largest over the videos, MiB by kind of memory.
+        finished: time at which the result was written, UTC.
+        wall_s: seconds, summed over videos.
+        peak_memory_mb: kind of memory -> maximum over videos, in MiB.
     """
 
     fingerprint: str
     description: Mapping[str, Any]
+    requested: Mapping[str, Any]
     weights_source: Mapping[str, Any]
     data_root: str
     code: Mapping[str, Any]
@@ -41,7 +42,7 @@ class Stamp:
     peak_memory_mb: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; what the fingerprint covers stands beside the rest."""
+        """JSON values; the entries of `description` are on the same level as the other fields."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         description = fields.pop("description")
         return {"fingerprint": fields.pop("fingerprint"), **description, **fields}
@@ -60,7 +61,7 @@ def code_version() -> dict[str, Any]:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Versions, processor, accelerator and threads."""
+    """Library versions, processor, accelerator and threads of this process."""
     import torch
 
     cuda = device == "cuda"
@@ -79,7 +80,7 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def peak_memory_mb(device: str) -> dict[str, float]:
-    """Peak memory of this process since it started, in MiB: resident, and of the accelerator."""
+    """Peak memory of this process since its start, in MiB: "resident" and, on CUDA, "accelerator"."""
     import torch
 
     scale = 1 if sys.platform == "darwin" else 1024
@@ -105,7 +106,7 @@ def _version(name: str) -> str | None:
 
 
 def _plugins() -> dict[str, str]:
-    """Installed distributions, other than this one, that declare models, sources of models, or tasks."""
+    """Name and version of the other installed distributions with entry points for models or tasks."""
     groups = {f"rvm_bench.{kind}" for kind in ("models", "sources", "files", "tasks")}
     return {
         d.name: d.version

@@ -14,21 +14,26 @@ are, the lines of all shards are put into the order of the data set, byte for by
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import (
     Appender,
     cut_torn_line,
+    json_lines,
     locked,
     read_json,
     whole_lines,
     write_atomically,
     write_json,
 )
+from rvm_bench.formats.hashes import file_sha256
 from rvm_bench.runs.fingerprint import fingerprint
 
 Shard = tuple[int, int]
@@ -68,7 +73,7 @@ class RunFolder:
             write_json(run_file, {"fingerprint": self.fingerprint, **description})
 
     def lines(self) -> dict[str, str]:
-        """Every recorded line of this run by video, over all shards."""
+        """Every recorded line of this run by video, over all shards; see `recorded_lines`."""
         return recorded_lines(self.path)
 
     def records(self, videos: Sequence[str]) -> list[dict[str, Any]]:
@@ -92,15 +97,21 @@ class RunFolder:
 
     def damaged(self) -> dict[str, str]:
         """Videos that could not be read, and why; some may have been recorded since."""
-        found = [json.loads(line) for line in whole_lines(self.path / "damaged.jsonl")]
+        found = json_lines(self.path / "damaged.jsonl", "video", "why")
         return {note["video"]: note["why"] for note in found}
 
     def merge(self, videos: Sequence[str]) -> None:
-        """Puts every line into records.jsonl in the order of the data set, and drops the shards' files."""
-        lines = self.lines()
-        write_atomically(self.path / "records.jsonl", "".join(lines[video] + "\n" for video in videos))
-        for file in self.path.glob("records-*of*.jsonl"):
-            file.unlink(missing_ok=True)
+        """Puts every line into records.jsonl in the order of the data set, and drops the shards' files.
+
+        Nothing is written where that is how they lie already: a finished run is only read.
+        """
+        with locked(self.path / ".merge.lock", "", wait=True):
+            lines, file = self.lines(), self.path / "records.jsonl"
+            content = "".join(lines[video] + "\n" for video in videos)
+            if not file.exists() or file.read_text(encoding="utf-8") != content:
+                write_atomically(file, content)
+            for shard in self.path.glob("records-*of*.jsonl"):
+                shard.unlink(missing_ok=True)
 
     def add_timing(self, timing: dict[str, Any]) -> None:
         """Appends a line beside the records: what may differ from run to run stays out of them."""
@@ -119,6 +130,12 @@ class RunFolder:
     def fit_folder(self) -> Path:
         """Where a task that fits a head keeps its fit."""
         return self.path / FIT
+
+    def keep_result(self) -> Path:
+        """Moves result.json aside, and returns its new name."""
+        kept = self.path / f"result-{file_sha256(self.result_file)[:8]}.json"
+        self.result_file.replace(kept)
+        return kept
 
     @property
     def result_file(self) -> Path:
@@ -144,6 +161,7 @@ def gather(runs: Sequence[Path], out: Path) -> tuple[Path, int]:
             f"these runs have {len(prints)} fingerprints: they measured different things, and are not merged"
         )
     target = RunFolder(out, descriptions[0])
+    _gather_fit(runs, target)
     for run in runs:
         if run.resolve() == target.path.resolve():
             continue
@@ -162,19 +180,59 @@ def gather(runs: Sequence[Path], out: Path) -> tuple[Path, int]:
     return target.path, len(target.lines())
 
 
+def _gather_fit(runs: Sequence[Path], target: RunFolder) -> None:
+    """Copies the fitted head of the runs, where they have one.
+
+    Raises:
+        UserError: the runs were scored with different heads.
+    """
+    heads = {run: head for run in (*runs, target.path) if (head := head_of(run)) is not None}
+    if len(set(heads.values())) > 1:
+        raise UserError(
+            f"{' and '.join(str(run) for run in heads)} were scored with different heads; fit once, copy that run's "
+            f"{FIT} folder to the other machines, and shard the scoring alone"
+        )
+    if heads and target.path not in heads:
+        shutil.copytree(next(iter(heads)) / FIT, target.fit_folder, dirs_exist_ok=True)
+
+
+def head_of(run: Path) -> str | None:
+    """Hash of the head that a run was scored with; None where it fitted none."""
+    heads = {note["head"] for note in timings_in(run) if note.get("head")}
+    if len(heads) > 1:
+        raise UserError(f"{run} was scored with {len(heads)} different heads; delete the folder and run again")
+    return next(iter(heads), None)
+
+
 def recorded_lines(run: Path) -> dict[str, str]:
-    """Every recorded line of a run folder by video, over all shards. A line that a kill cut short is not there."""
+    """Every recorded line of a run folder by video, over all shards. A line that a kill cut short is not there.
+
+    Raises:
+        UserError: a line is no record, has another checksum than when it was written, or contradicts another file.
+    """
     lines: dict[str, str] = {}
+    checksums = {note["video"]: note["xxh3_64"] for note in timings_in(run) if "xxh3_64" in note}
     for file in sorted(run.glob("records*.jsonl")):
         for number, line in enumerate(whole_lines(file), 1):
             video = video_of(line, file, number)
             if lines.setdefault(video, line) != line:
                 raise UserError(f"{file}:{number} records {video!r} differently from another file; delete one of them")
+            if checksums.get(video, found := checksum(line)) != found:
+                raise UserError(
+                    f"{file}:{number} is not the record of {video!r} that was written (another checksum); delete the "
+                    "line, and the video is evaluated again"
+                )
     return lines
 
 
+def checksum(line: str) -> str:
+    """XXH3 (64 bits) of a recorded line, as timings.jsonl keeps it."""
+    return xxhash.xxh3_64_hexdigest(line.encode())
+
+
 def timings_in(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in whole_lines(run / "timings.jsonl")]
+    """What timings.jsonl says of each video; the last line stands where a video was evaluated again."""
+    return json_lines(run / "timings.jsonl", "video")
 
 
 def shard_of(videos: Sequence[Any], shard: Shard) -> list[Any]:

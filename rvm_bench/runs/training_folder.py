@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from rvm_bench.errors import UserError
-from rvm_bench.runs.fingerprint import fingerprint
 from rvm_bench.formats.files import locked, read_json, sweep, whole_lines, write_atomically, write_json
+from rvm_bench.runs.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,8 @@ class TrainingFolder:
     def open_log(self, step: int, *, board: bool) -> None:
         """Opens the log, cut back to what it said at this step, to go on from there."""
         file = self.path / LOG
-        kept = [line for line in whole_lines(file) if json.loads(line)["step"] <= step]
-        write_atomically(file, "".join(line + "\n" for line in kept))
+        lines = [line for line in whole_lines(file) if json.loads(line)["step"] <= step]
+        write_atomically(file, "".join(line + "\n" for line in lines))
         self._log = file.open("a", encoding="utf-8")
         if board:
             self._board = _tensorboard(self.path / "tensorboard", step)
@@ -124,9 +124,9 @@ class TrainingFolder:
         if fingerprint(found) != self.fingerprint:
             before, now = _leaves(found), _leaves(self.identity)
             names = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
-            told = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names[:4]]
+            changes = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names[:4]]
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            raise UserError(f"{self.path} holds another {self.kind}: {', '.join(told)}{more}; use another folder")
+            raise UserError(f"{self.path} holds another {self.kind}: {', '.join(changes)}{more}; use another folder")
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

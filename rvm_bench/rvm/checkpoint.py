@@ -260,7 +260,7 @@ def check(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") -> RVMCo
     }
     found = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if found:
-        raise UserError(f"{source}: not a sound RVM checkpoint; " + "; ".join(found))
+        raise UserError(f"{source}: not a valid RVM checkpoint; " + "; ".join(found))
     return config
 
 

@@ -200,7 +200,7 @@ def _check_comparable(first: FinishedRun, second: FinishedRun) -> None:
             "run one of them again with the constants of the other"
         )
     data = [run.stamp["data"] for run in (first, second)]
-    if data[0]["manifest_sha256"] != data[1]["manifest_sha256"] and not (data[0]["missing"] or data[1]["missing"]):
+    if data[0]["manifest_sha256"] != data[1]["manifest_sha256"] and not any(run.left_out for run in (first, second)):
         raise UserError(
             f"{first.path} and {second.path} were measured on different data ({first.stamp['data_root']} and "
             f"{second.stamp['data_root']}, or files that changed in between); run both on one copy"

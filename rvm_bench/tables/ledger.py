@@ -24,7 +24,7 @@ STATUSES = (REPRODUCED, OFF, NOT_RUN)
 
 _HERE = Path(__file__).resolve().parent
 PACKAGED = _HERE / "ledger.csv"
-"""Where a wheel holds the ledger, which is nobody's to write to."""
+"""Where a wheel holds the ledger; read-only."""
 CHECKOUT = _HERE.parents[1] / "results" / "ledger.csv"
 
 
@@ -68,7 +68,7 @@ def ledger_files(out: Path, given: Path | None) -> tuple[Path, Path]:
     Args:
         out: folder of all runs.
         given: the user's own ledger: read and written. None: the one of the checkout; in an installed package, which
-            is nobody's to write to, OUT/ledger.csv, which starts as a copy of the packaged one.
+            is read-only, OUT/ledger.csv, which starts as a copy of the packaged one.
     """
     if given is not None:
         return given, given

@@ -12,7 +12,6 @@ _HERE = Path(__file__).resolve().parent
 FOLDER = next(folder for folder in (_HERE / "published", _HERE.parents[1] / "results" / "published") if folder.is_dir())
 
 TITLES = {"Table 1": "large models", "Table 2": "small models"}
-ABLATIONS = ("3a", "3b", "3c")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +48,6 @@ def published_ablation(table: str) -> tuple[dict[str, str], ...]:
     """The rows of Table 3a, 3b or 3c ("3a", ...): the ablated setting in the first column, then ssv2 and kinetics
     (top-1 %) and scannet (AbsRel x10), with the digits that the paper prints."""
     return _read(f"table{table}.csv")
-
-
-def published_elsewhere() -> tuple[dict[str, str], ...]:
-    """Numbers from outside the paper that a model here can be held against; results/README.md explains the columns."""
-    return _read("elsewhere.csv")
 
 
 def published_row(row: str) -> dict[str, str]:

@@ -122,11 +122,11 @@ def network_names(runs: Sequence[FinishedRun]) -> dict[tuple[object, ...], str]:
     names: dict[tuple[object, ...], str] = {}
     for model, of in networks.items():
         for key, run in of.items():
-            told = []
+            details = []
             if len({other.weights_sha256 for other in of.values()}) > 1:
-                told.append(f"weights {(run.weights_sha256 or 'none')[:8]}")
+                details.append(f"weights {(run.weights_sha256 or 'none')[:8]}")
             options = run.stamp["encoder"]["options"]
             if len({str(other.stamp["encoder"]["options"]) for other in of.values()}) > 1:
-                told += [f"{name}={value}" for name, value in options.items()] or ["no options"]
-            names[key] = f"{model} ({', '.join(told)})" if told else model
+                details += [f"{name}={value}" for name, value in options.items()] or ["no options"]
+            names[key] = f"{model} ({', '.join(details)})" if details else model
     return names

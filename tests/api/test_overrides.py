@@ -78,7 +78,7 @@ def test_the_present_value_changes_nothing_in_the_json_either(text):
         ("normalize=1", "normalize=1: expected true or false"),
         ("resize=bilinaer", "resize=bilinaer: expected lanczos or bilinear; did you mean bilinear?"),
         ("alphas=0.1,x", "alphas=x: expected a number"),
-        ("table={}", "table cannot be set by a text"),
+        ("table={}", "table cannot be set on the command line"),
         ("topk", "'topk' sets no constant of the protocol; expected name=value"),
         ("=5", "'=5' sets no constant"),
         ("id=mine/1", "id names the protocol and cannot be set"),

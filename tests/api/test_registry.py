@@ -95,7 +95,7 @@ def test_what_is_no_registered_source_is_still_a_module_or_a_file(zoo):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("zoo:", {}, "--model zoo: names nothing; expected zoo:NAME"),
+        ("zoo:", {}, "--model zoo:: expected zoo:NAME"),
         ("zoo:x", {"scal": 2}, "unknown option of zoo:x 'scal'; did you mean scale"),
         ("zoo:x", {"dtype": "bfloat16"}, "zoo:x takes no argument 'dtype'"),
         ("zoos:x", {}, r"cannot import 'zoos'.*sources of models: hf, timm, zoo"),

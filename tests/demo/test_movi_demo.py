@@ -46,7 +46,7 @@ def test_the_copy_is_in_the_official_layout_and_the_reader_finds_nothing_wrong(c
     names = {f"movi_e-train.tfrecord-{shard:05d}-of-{SHARDS:05d}" for shard in range(SHARDS)}
     assert {path.name for path in folder.iterdir()} == names | {"dataset_info.json"}
     opened = open_movi(copy)
-    assert (len(opened), opened.kind, opened.promised) == (CLIPS, "truth", (2, 1))
+    assert (len(opened), opened.kind, opened.expected) == (CLIPS, "truth", (2, 1))
     assert opened.problems() == []
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensor_protos import tensor_to_proto
 from tensorboard.compat.proto import tensor_pb2
 
 from rvm_bench.errors import UserError
@@ -16,7 +17,6 @@ from rvm_bench.formats.tf_example import (
     encode_example,
     encode_sequence_example,
     tensor_from_proto,
-    tensor_to_proto,
 )
 
 FEATURES = {

@@ -8,7 +8,7 @@ from PIL import Image
 
 from propagation.datasets.sequences import MaskedVideo
 from propagation.predictions import mask_overlay, pose_overlay, save_pose
-from rvm_bench.api.task import LONG_SIDE_PX, shown_size
+from rvm_bench.api.overlay import LONG_SIDE_PX, shown_size
 from rvm_bench.errors import UserError
 from rvm_bench.media.drawing import colour_of
 from rvm_bench.media.images import write_labels

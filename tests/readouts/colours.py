@@ -1,5 +1,6 @@
 """A training split small enough to see through: which colour is a clip of noise tinted with? And a frozen encoder."""
 
+import logging
 import os
 import signal
 import sys
@@ -116,4 +117,5 @@ def main(folder, kill_at=0, cache="", **changes):
 if __name__ == "__main__":
     import json
 
+    logging.basicConfig(level="INFO")
     main(**json.loads(sys.argv[1]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from readouts.heads.attention import AttentionReadout, ReadoutConfig, average_clips, released_arrays, released_names
+from readouts.heads.attention import AttentionReadout, ReadoutConfig, average_clips, released_names
 from rvm_bench.errors import UserError
 
 CASES = ("learned1", "learned7", "conditioned", "depth", "multiclip3")
@@ -84,14 +84,14 @@ def test_probabilities_of_clips_are_averaged_as_released(golden):
 def test_a_replica_goes_through_released_names_and_back(config):
     readout = disturbed(config, replicas=3)
     features, queries = sample(config)
-    back = AttentionReadout.from_arrays(released_arrays(readout, 2), num_heads=config.heads)
+    back = AttentionReadout.from_arrays(readout.arrays(2), num_heads=config.heads)
     assert back.config == config
     np.testing.assert_allclose(readout(features, queries)[2].detach(), back(features, queries).detach(), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(names for names, _ in released_names(MANY).values()))
 def test_every_array_must_be_there_under_its_name_in_its_shape(name):
-    arrays = released_arrays(AttentionReadout(MANY))
+    arrays = AttentionReadout(MANY).arrays()
     without = {key: value for key, value in arrays.items() if key != name}
     with pytest.raises(UserError, match=f"missing: {name}$"):
         AttentionReadout.from_arrays(without, num_heads=4, num_queries=7)
@@ -174,7 +174,7 @@ def test_the_initialisation_is_that_of_flax():
 def test_wrong_sizes_are_refused():
     with pytest.raises(UserError, match="12 channels cannot be split into 5 heads"):
         AttentionReadout(ReadoutConfig(frames=1, channels=2, params=12, heads=5, outputs=1, queries=1))
-    with pytest.raises(UserError, match="either learned queries or given ones"):
+    with pytest.raises(UserError, match="either learned queries or input queries"):
         AttentionReadout(ReadoutConfig(frames=1, channels=2, params=12, heads=4, outputs=1))
     with pytest.raises(ValueError, match=r"expected \[B, 3, N, 10\]"):
         AttentionReadout(SINGLE)(torch.zeros(1, 2, 4, 10))

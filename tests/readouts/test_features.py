@@ -1,10 +1,10 @@
 """The feature cache: a hit has the bits of a miss, and nothing wrong, cut short or flipped is ever used."""
 
 import json
+import multiprocessing
 import os
+import pickle
 import shutil
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -200,25 +200,23 @@ def test_damage_is_logged_once(intact, tmp_path, caplog):
     assert "has checksum" in caplog.messages[0]
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from readouts.fitting.feature_store import Cache, FeatureStore
-store = FeatureStore(Cache(folder=Path(sys.argv[1])), {"code": "abc"}, shard_bytes=2048)
-for index in range(int(sys.argv[2]), 60, 2):
-    store.add(f"clip {index}", torch.full((4, 4, 8), float(index)).bfloat16())
-store.flush()
-"""
+def write_every_other(folder, first):
+    store = FeatureStore(Cache(folder=folder), {"code": "abc"}, shard_bytes=2048)
+    for index in range(first, 60, 2):
+        store.add(f"clip {index}", torch.full((4, 4, 8), float(index)).bfloat16())
+    store.flush()
 
 
 def test_several_processes_write_at_once_and_take_up_one_anothers_shards(tmp_path):
     watching = opened(tmp_path, "read", identity={"code": "abc"})
     assert watching.read("clip 0", SHAPE) is None
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(first)], env=environment) for first in (0, 1)
-    ]
-    assert [writer.wait() for writer in writers] == [0, 0]
+    process = multiprocessing.get_context("forkserver").Process
+    writers = [process(target=write_every_other, args=(tmp_path, first)) for first in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
     for index in range(60):
         assert watching.read(f"clip {index}", SHAPE).eq(index).all()
 
@@ -300,10 +298,28 @@ def test_a_shard_that_changes_after_it_was_opened_is_found(tmp_path):
     assert all(features is None or torch.equal(features, clip_features(i)) for i, features in enumerate(found))
 
 
-def test_stores_of_another_format_are_computed_again(tmp_path, monkeypatch):
-    filled(tmp_path)
+def test_caches_of_another_format_are_named_once_and_computed_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    older = filled(tmp_path).folder
+    assert not caplog.messages
     monkeypatch.setattr("readouts.fitting.feature_store.FORMAT", 3)
-    assert "clip 0" not in opened(tmp_path)
+    store = opened(tmp_path)
+    assert "clip 0" not in store
+    (line,) = caplog.messages
+    assert f"computed again; delete {older.name} to free the disk" in line
+    opened(tmp_path)
+    assert len(caplog.messages) == 1
+
+
+def test_a_copy_in_a_worker_process_leaves_the_warnings_to_the_main_process(intact, tmp_path, caplog):
+    shutil.copytree(intact, tmp_path, dirs_exist_ok=True)
+    (index,) = tmp_path.rglob("*.index")
+    index.write_bytes(index.read_bytes()[:-1])
+    copy = pickle.loads(pickle.dumps(opened(tmp_path)))
+    assert "clip 0" in copy
+    assert not caplog.messages
+    assert "clip 0" in opened(tmp_path)
+    assert "is cut short" in caplog.messages[0]
 
 
 def test_a_file_is_replaced_as_a_whole_and_its_bytes_do_not_change_by_chance(tmp_path):

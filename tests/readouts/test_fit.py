@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -27,14 +28,17 @@ from rvm_bench.errors import DamagedFile, UserError
 
 def run(*command):
     """A Python process of its own, with the folder of this file to import from."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
 def kill(**arguments):
     """`colours.main` in a process that kills itself before the 8th step."""
-    done = run("-c", f"import colours; colours.main(kill_at=8, **{arguments!r})")
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = multiprocessing.get_context("forkserver").Process(target=colours.main, kwargs={"kill_at": 8} | arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def arrays(folder):
@@ -89,6 +93,7 @@ def test_two_processes_fit_what_one_fits(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
     done = run(*launcher, colours.__file__, json.dumps({"folder": str(tmp_path / "2")}))
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("2 readouts of") == 1, "only rank 0 logs"
     colours.main(str(tmp_path / "1"))
     assert furthest(arrays(tmp_path / "1"), arrays(tmp_path / "2")) < 1e-5
     assert [line["step"] for line in lines(tmp_path / "2")] == [5, 10, 12]
@@ -140,13 +145,13 @@ def test_a_clip_that_cannot_be_read_is_left_out_of_its_batch_and_nothing_takes_i
     for part in schedule(range(4), batch=8):
         found, all_of_it = batches[part], whole[part]
         kept = [list(part).index(number) for number in found.numbers]
-        assert len(kept) + len(found.damaged) == 8
+        assert len(kept) + len(found.left_out) == 8
         assert torch.equal(found.target["label"], all_of_it.target["label"][kept])
         for position, place in enumerate(kept):
             assert torch.equal(found.decoded[position], all_of_it.decoded[place])
     for workers in (0, 1):
         fitted = fit_colours(tmp_path / str(workers), source=source, allow_missing=True, workers=workers)
-        assert fitted.summary["damaged"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
+        assert fitted.summary["left_out"] == [f"clip{source.broken}.mp4: no frame can be decoded"]
     assert (tmp_path / "0/readout.safetensors").read_bytes() == (tmp_path / "1/readout.safetensors").read_bytes()
 
 

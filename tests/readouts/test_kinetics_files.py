@@ -102,9 +102,9 @@ def with_row(split, row):
         (with_row("train", "air drumming,ddddddddddd,-1,11,train"), "line 5 has the time_start '-1'"),
         (with_row("train", "air drumming,ddddddddddd,11,11,train"), "ends at 11 s and starts at 11 s"),
         (with_row("train", "air drumming,#NAME?,1,11,train"), "youtube_id '#NAME\\?', expected 11 .* spreadsheets"),
-        (with_row("train", "air drumming,ddddddddddd,1,11"), "line 5 has another number of values"),
-        (with_row("train", "air drumming,ddddddddddd,1,11,train,x"), "line 5 has another number of values"),
-        (with_row("train", TRAIN[1]), r"line 5 lists bbbbbbbbbbb_000020_000030 again; line 3 does already"),
+        (with_row("train", "air drumming,ddddddddddd,1,11"), "line 5 does not have as many values"),
+        (with_row("train", "air drumming,ddddddddddd,1,11,train,x"), "line 5 does not have as many values"),
+        (with_row("train", TRAIN[1]), r"line 5 lists bbbbbbbbbbb_000020_000030 again, after line 3"),
         (
             with_row("val", "air druming,ddddddddddd,1,11,val"),
             r"val\.csv, line 3: unknown label 'air druming'; did you mean air drumming",

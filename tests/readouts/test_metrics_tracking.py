@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from readouts.metrics import THRESHOLDS_PX, box_iou, box_iou_sums, kauldron_average_jaccard, mean_box_iou, tapvid
+from readouts.metrics import THRESHOLDS_PX, box_iou, box_iou_sums, mean_box_iou, tapvid
 
 MODES = ("first", "strided")
 NAMES = ("query_points_tyx", "gt_occluded", "gt_tracks_xy", "pred_occluded", "pred_tracks_xy")
@@ -42,6 +42,27 @@ def seen_throughout(shift_px=0.0, *, occluded=False):
         "pred_occluded": np.full((1, 3, 6), occluded),
         "pred_tracks_xy": np.add(np.round(truth), [shift_px, 0]),
     }
+
+
+def kauldron_average_jaccard(
+    query_points_tyx, gt_occluded, gt_tracks_xy, pred_occluded, pred_tracks_xy, mode="strided", *, query_mask=None
+):
+    """(average Jaccard float64 [B], whether the video counts bool [B]), as the authors' trainer has them.
+
+    It differs from `tapvid` in two ways: the denominator has 1e-8 added, and a video without visible and without
+    predicted points has 0 and does not count. With every query on frame 0 both modes are one.
+
+    Source: `TapAverageJaccard`, kauldron, `contrib/metrics/point_tracking.py`.
+    """
+    query_frame, frames = np.round(query_points_tyx[..., :1]), np.arange(gt_occluded.shape[2])
+    evaluated = frames > query_frame if mode == "first" else frames != query_frame
+    if query_mask is not None:
+        evaluated &= query_mask[..., None].astype(bool)
+    visible, predicted = ~gt_occluded & evaluated, ~pred_occluded & evaluated
+    squares = np.square(pred_tracks_xy.astype(np.float64) - gt_tracks_xy).sum(-1)
+    true_positives = [((squares < px**2) & visible & predicted).sum((1, 2)) for px in THRESHOLDS_PX]
+    both = visible.sum((1, 2)) + predicted.sum((1, 2))
+    return np.mean([hits / (both - hits + 1e-8) for hits in true_positives], axis=0), both > 0
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -111,7 +132,7 @@ def test_the_numbers_are_those_of_tapnet(released, mode):
 
 
 @pytest.mark.parametrize("case", ["strided_q0", "first", "strided", "first_masked", "btqc", "video0_empty"])
-def test_the_average_jaccard_of_the_trainer_is_kauldrons(golden, released, case):
+def test_the_average_jaccard_is_kauldrons_where_a_video_counts(golden, released, case):
     arguments, expected = released
     if case in ("strided_q0", "btqc", "video0_empty"):
         arguments = arguments | {"query_points_tyx": np.zeros_like(arguments["query_points_tyx"])}
@@ -121,6 +142,9 @@ def test_the_average_jaccard_of_the_trainer_is_kauldrons(golden, released, case)
     mask = golden("tapvid.npz")["input_query_mask"] if case == "first_masked" else None
     mode = "first" if case.startswith("first") else "strided"
     values, counts = kauldron_average_jaccard(**arguments, mode=mode, query_mask=mask)
+    scores = tapvid(**arguments, mode=mode, query_mask=mask)["average_jaccard"]
+    np.testing.assert_allclose(scores[counts], values[counts], atol=1e-7)
+    assert np.isnan(scores[~counts]).all()
     assert values[counts].mean() == pytest.approx(float(expected[f"metric_kauldron_aj_{case}"]), abs=1e-6)
     if f"metric_kauldron_aj_{case}_values" in expected:
         np.testing.assert_allclose(values, expected[f"metric_kauldron_aj_{case}_values"], atol=1e-6)

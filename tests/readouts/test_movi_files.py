@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensor_protos import tensor_to_proto
 
 from readouts.datasets.movi.copy import INFO, open_movi
 from rvm_bench.errors import UserError
-from rvm_bench.formats.tf_example import encode_example, encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tf_example import encode_example, encode_sequence_example
 from rvm_bench.formats.tfrecord import record_index, write_records
 
 T, H, W, S = 3, 8, 10, 2
@@ -141,7 +142,7 @@ def test_a_clip_with_tracks_comes_back_as_stored(tmp_path, form):
     write = write_records if form == "tfrecord" else write_array_record
     write(tmp_path / f"full/movi/train.{form}-00000-of-00001", [tracks(0), tracks(1)])
     copy = open_movi(tmp_path)
-    assert (len(copy), copy.kind, copy.promised) == (2, "tracks", None)
+    assert (len(copy), copy.kind, copy.expected) == (2, "tracks", None)
     for i in (1, 0):
         clip = copy.clip(i)
         xy, visibility, _ = tracks_lists(i)
@@ -175,7 +176,7 @@ def test_a_missing_shard_is_told_unless_it_may_be_missing(folder):
     assert copy.manifest_sha256() != before
 
 
-def test_a_shard_with_other_clips_than_promised_is_told(folder):
+def test_a_shard_with_other_clips_than_expected_is_told(folder):
     """TFRecords that end between two records look whole; only dataset_info.json tells."""
     file = folder / "movi_e-train.tfrecord-00000-of-00002"
     second, _ = record_index(file)[1]
@@ -197,8 +198,8 @@ def test_a_shard_with_other_clips_than_promised_is_told(folder):
         ('{"splits": [{"name": "train"}]}', "is not what TensorFlow Datasets writes"),
         ('{"splits": [{"name": "train", "shardLengths": ["x"]}]}', "is not what TensorFlow Datasets writes"),
         ("[" * 100_000, "is not what TensorFlow Datasets writes"),
-        ('{"splits": [{"name": "test"}]}', "tells of no train split"),
-        ('{"splits": [{"name": "train", "shardLengths": ["3"]}]}', "tells of 1 shards, their names of 2"),
+        ('{"splits": [{"name": "test"}]}', "has no train split"),
+        ('{"splits": [{"name": "train", "shardLengths": ["3"]}]}', "lists 1 shards, the file names say 2"),
     ],
 )
 def test_a_damaged_info_file_is_told(folder, content, message):
@@ -216,7 +217,7 @@ def test_two_sets_of_shards_are_not_mixed(folder):
 
 def test_a_shard_beyond_its_count_is_told(folder):
     (folder / "movi_e-train.tfrecord-00002-of-00002").write_bytes(b"")
-    with pytest.raises(UserError, match="numbered beyond its own count"):
+    with pytest.raises(UserError, match="has a number that is not below its count"):
         open_movi(folder)
 
 
@@ -280,7 +281,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path):
         ({"camera/positions": np.full(9, np.nan)}, "camera/positions holds values that are not finite"),
         ({"camera/positions": np.zeros(9, int)}, "no real numbers under 'camera/positions'"),
         ({"instances/bboxes_3d": np.zeros(100)}, "instances/bboxes_3d has 100 values, expected S x 3 x 8 x 3"),
-        ({"instances/bboxes_3d": np.zeros(72)}, "1 boxes, 2 quaternions and segments up to 2 do not belong"),
+        ({"instances/bboxes_3d": np.zeros(72)}, "1 boxes, 2 quaternions and segments up to 2 do not fit one another"),
         ({"camera/focal_length": 0.0}, "camera/focal_length is 0, expected more than 0"),
         ({"metadata/depth_range": np.array([2.0, 1.0])}, "metadata/depth_range is 2 to 1 m"),
         ({"segmentations": [png(np.full((H, W), 3, np.uint8))] * T}, "2 boxes, 2 quaternions and segments up to 3"),
@@ -295,9 +296,9 @@ def test_truth_that_does_not_fit_is_told(tmp_path, others, message):
     ("others", "message"),
     [
         ({"image/encoded": []}, "0 of image/encoded, 3 of tracks/2d"),
-        ({"tracks/visibility": []}, "0 of tracks/visibility, expected one of each for every frame"),
+        ({"tracks/visibility": []}, "0 of tracks/visibility, expected one of each per frame"),
         ({"tracks/visibility": [b""] * T}, "tracks/visibility, frame 0: a tensor of data type 0"),
-        ({"tracks/visibility": [np.zeros(5)] * T}, "tracks/visibility: a frame that does not hold one string of bytes"),
+        ({"tracks/visibility": [np.zeros(5)] * T}, "tracks/visibility: a frame without exactly one byte string"),
         ({"tracks/visibility": [tensor_to_proto(np.zeros(4, "f4"))] * T}, r"tracks/2d of shape \[3, 5, 2\]"),
         (
             {"tracks/2d": [tensor_to_proto(np.zeros((5, 2)))] * T},

@@ -5,7 +5,7 @@ import pytest
 
 from readouts.tasks.predictions import (
     DRAWN_PX,
-    KeepsOutputs,
+    SavesOutputs,
     box_overlay,
     depth_overlay,
     outputs_file,
@@ -25,12 +25,12 @@ class Video:
 
 
 def test_nothing_is_kept_until_one_asks(tmp_path):
-    task = KeepsOutputs()
-    task.keep("v", {"0": np.ones(3)})
+    task = SavesOutputs()
+    task.save_outputs("v", {"0": np.ones(3)})
     assert not task.lacks_predictions(Video)
     task.save_predictions(tmp_path)
     assert task.lacks_predictions(Video)
-    task.keep("v", {"0": np.arange(3)})
+    task.save_outputs("v", {"0": np.arange(3)})
     assert not task.lacks_predictions(Video)
     assert read_output(tmp_path, "v", "0").tolist() == [0, 1, 2]
 
@@ -46,19 +46,19 @@ def test_what_was_not_kept_or_is_damaged_is_named(tmp_path):
 def test_a_point_is_drawn_where_it_is_said_to_be():
     truth, found = np.full((1, 4, 2), 0.25), np.full((1, 4, 2), 0.75)
     seen = np.ones((1, 4), bool)
-    drawn = track_overlay(CLIP, FRAMES, truth=(truth, seen), found=(found, seen), score="AJ 0", most=2, length=12)
+    drawn = track_overlay(CLIP, FRAMES, truth=(truth, seen), predicted=(found, seen), score="AJ 0", most=2, length=12)
     assert [frame.number for frame in drawn.frames] == [3, 9]
     picture = drawn.frames[0].picture
     assert picture.shape == (DRAWN_PX, DRAWN_PX, 3)
     assert picture[300, 300].tolist() == list(colour_of(0))
     assert picture[100, 100].tolist() == list(colour_of(0))
     assert picture[20, 380].tolist() == [100, 100, 100]
-    assert drawn.frames[0].text == "1 of 1 points are visible, off by 28 px in the median; AJ 0"
+    assert drawn.frames[0].text == "1 of 1 points are visible, median error 28 px; AJ 0"
 
 
 def test_boxes_are_drawn_at_their_edges():
     truth, found = (np.tile(np.array(box, float), (4, 1, 1)) for box in ([0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.9, 0.9]))
-    drawn = box_overlay(CLIP, FRAMES, truth=truth, found=found, score="mIoU 0", most=1, length=12)
+    drawn = box_overlay(CLIP, FRAMES, truth=truth, predicted=found, score="mIoU 0", most=1, length=12)
     picture = drawn.frames[0].picture
     assert picture[280, 200:204].reshape(-1, 3).tolist().count(list(colour_of(0))) > 0
     assert (picture[80, 38:42] != 100).any()
@@ -78,6 +78,6 @@ def test_depth_is_in_one_scale_and_black_where_it_was_not_measured():
 
 
 def test_a_clip_without_places_is_shown_with_what_was_said_of_it():
-    drawn = still_overlay(CLIP, FRAMES, "said A (50%); it is B", 3, 12)
+    drawn = still_overlay(CLIP, FRAMES, "predicted A (50%); it is B", 3, 12)
     assert [frame.number for frame in drawn.frames] == [3, 7, 9]
-    assert {frame.text for frame in drawn.frames} == {"said A (50%); it is B"}
+    assert {frame.text for frame in drawn.frames} == {"predicted A (50%); it is B"}

@@ -105,7 +105,7 @@ def test_a_missing_video_is_an_error_unless_it_may_be_left_out(root):
     assert [video.name for video in dataset.videos] == ["video_2"]
     assert (dataset.coverage.listed, dataset.coverage.usable, dataset.coverage.partial) == (2, 1, True)
     (root / "videos/video_2.mp4").write_bytes(b"")
-    with pytest.raises(UserError, match=r"is missing \(and 1 more of 2\); .*no video is left"):
+    with pytest.raises(UserError, match=r"is missing \(and 1 more of 2\); .*no video can be used"):
         open_perception(root).dataset(TASK, allow_missing=True)
 
 
@@ -153,29 +153,29 @@ POINTS = ("point_tracking", 1, "points")
         (changed("metadata", "num_frames", value="40"), "has '40' as its num_frames; expected a whole number"),
         (changed("metadata", "num_frames", value=True), "has True as its num_frames"),
         (changed("metadata", "num_frames", value=10**9), f"expected 1 to {MAX_FRAMES}"),
-        (changed("metadata", "frame_rate", value=0), "has 0 as its frame_rate; expected frames a second"),
+        (changed("metadata", "frame_rate", value=0), "has 0 as its frame_rate; expected frames per second"),
         (changed("metadata", "frame_rate", value=float("nan")), "has nan as its frame_rate"),
         (changed("metadata", "video_id", value="video_11"), "has the video_id 'video_11'; expected its own name"),
         (changed("point_tracking", value=...), "has no point_tracking; expected a list"),
         (changed("point_tracking", 1, value=[]), r"track 2 of 2 is \[\], expected an object"),
-        (changed("point_tracking", 1, "id", value=0), "track 2 of 2 has the id 0, as a track before it has"),
+        (changed("point_tracking", 1, "id", value=0), "track 2 of 2 has the id 0 of an earlier track"),
         (changed("point_tracking", 1, "frame_ids", value=...), "track 2 of 2 has no frame_ids"),
         (changed("point_tracking", 1, "frame_ids", value=[]), "has no frame_ids; expected the numbers"),
         (changed("point_tracking", 1, "frame_ids", value=[2, 3, 40]), "has the frame 40; the video has frames 0 to 39"),
         (changed("point_tracking", 1, "frame_ids", value=[-1, 3, 4]), "has the frame -1; the video"),
         (changed("point_tracking", 1, "frame_ids", value=[2, 3.5, 4]), "has the frame 3.5; the video"),
-        (changed("point_tracking", 1, "frame_ids", value=[2, 2, 3]), "has frame 2 twice or too late"),
-        (changed("point_tracking", 1, "frame_ids", value=[2, 4, 3]), "has frame 3 twice or too late"),
+        (changed("point_tracking", 1, "frame_ids", value=[2, 2, 3]), "has frame 2 twice or out of order"),
+        (changed("point_tracking", 1, "frame_ids", value=[2, 4, 3]), "has frame 3 twice or out of order"),
         (changed("point_tracking", 1, "frame_ids", value=[2, 3]), "has 3 values of y and 2 frame_ids"),
         (changed(*POINTS, value=[0.5, 0.5]), "has points that are not lists"),
         (changed(*POINTS, value=[[0.5, 0.1], [0.6, 0.1], [1, 0.7]]), r"points of the shape \[3\]\[2\]; expected \[2\]"),
         (changed(*POINTS, value=[[0.5] * 3] * 4), "has 4 lists of points"),
         (changed(*POINTS, value=[[0.5] * 3, [0.5] * 2]), "has 2 values of x and 3 frame_ids"),
-        (changed(*POINTS, value=[[0.5] * 3, [0.5, 300.0, 0.5]]), "has 300.0 as x; expected a share of the picture"),
+        (changed(*POINTS, value=[[0.5] * 3, [0.5, 300.0, 0.5]]), "has 300.0 as x; expected a fraction of the frame"),
         (changed(*POINTS, value=[[0.5, float("nan"), 0.5], [0.5] * 3]), "has nan as y"),
         (changed(*POINTS, value=[[0.5, float("inf"), 0.5], [0.5] * 3]), "has inf as y"),
         (changed(*POINTS, value=[[0.5, None, 0.5], [0.5] * 3]), "has None as y"),
-        (changed(*POINTS, value=[[0.5, 10**400, 0.5], [0.5] * 3]), "as y; expected a share"),
+        (changed(*POINTS, value=[[0.5, 10**400, 0.5], [0.5] * 3]), "as y; expected a fraction"),
         ({**sound(), "video_10": []}, r"'video_10' is \[\], expected an object with metadata"),
         ({**sound(), "../video_2": entry("../video_2", [track(0, [0], [0.5], [0.5])])}, "expected its own name"),
     ],
@@ -197,7 +197,7 @@ def test_a_faulty_annotation_is_one_clear_line_and_costs_its_video_only(tmp_path
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "holds no object of videos"),
         ("{}", "lists no video of the valid split with point tracks"),
-        ('{"video_1": {}, "video_1": {}}', "the key 'video_1' stands twice in one object"),
+        ('{"video_1": {}, "video_1": {}}', "the key 'video_1' is twice in one object"),
     ],
 )
 def test_a_file_that_is_no_annotation_is_one_clear_line(tmp_path, text, message):

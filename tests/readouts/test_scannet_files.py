@@ -123,14 +123,14 @@ def test_damage_is_one_line_and_can_be_left_out(root, damage, message):
 def test_a_sens_file_cut_in_half_is_a_missing_scan(root):
     file = root / "scans/scene9001_00/scene9001_00.sens"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"of 18 frames are whole"):
+    with pytest.raises(UserError, match=r"of 18 frames are complete"):
         open_split(root, "train")
 
 
 def test_nothing_whole_is_an_error_even_if_missing_is_allowed(root):
     for scan in ("scene9000_00", "scene9001_00"):
         (root / "scans" / scan).rename(root / "scans" / f"away_{scan}")
-    with pytest.raises(UserError, match=r"\(and 1 more\).*no scan is whole"):
+    with pytest.raises(UserError, match=r"\(and 1 more of 2\).*no scan can be used"):
         open_split(root, "train", allow_missing=True)
 
 

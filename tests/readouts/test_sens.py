@@ -102,7 +102,7 @@ def test_a_file_cut_in_half_says_how_many_frames_are_whole(good):
     content = good.read_bytes()
     for end, expected in ((int(whole.offsets[2]) + 50, 2), (int(whole.offsets[3]) + 97, 3), (HEADER_BYTES, 0)):
         good.write_bytes(content[:end])
-        with pytest.raises(UserError, match=rf"good\.sens .*: {expected} of 4 frames are whole; get the file again"):
+        with pytest.raises(UserError, match=rf"good\.sens .*: {expected} of 4 frames are complete; get the file again"):
             SensFile(good)
 
 
@@ -127,9 +127,9 @@ CODECS = 16 + 256
         (CODECS + 20, "<I", 0, "depth images of 16x0 px"),
         (CODECS + 24, "<f", float("nan"), "a depth shift of nan"),
         (CODECS + 24, "<f", 0.0, "a depth shift of 0"),
-        (CODECS + 28, "<Q", 2**64 - 1, "4 of 18446744073709551615 frames are whole"),
-        (HEADER_BYTES + 80, "<Q", 2**64 - 1, "0 of 4 frames are whole"),
-        (HEADER_BYTES + 88, "<Q", 2**40, "0 of 4 frames are whole"),
+        (CODECS + 28, "<Q", 2**64 - 1, "4 of 18446744073709551615 frames are complete"),
+        (HEADER_BYTES + 80, "<Q", 2**64 - 1, "0 of 4 frames are complete"),
+        (HEADER_BYTES + 88, "<Q", 2**40, "0 of 4 frames are complete"),
     ],
 )
 def test_a_damaged_header_is_one_line(good, offset, form, value, message):

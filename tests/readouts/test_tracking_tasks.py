@@ -1,8 +1,6 @@
 """Point and box tracking from the command line to the score, on tiny procedural copies and with raw pixels."""
 
-import dataclasses
 import io
-import json
 import math
 import pickle
 import shutil
@@ -12,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from small_tasks import HEADLINES, OFFICIAL, SCORED, SMALL, TRACKING, opened, result_of
+from tensor_protos import tensor_to_proto
 
 from readouts.fitting.features import encode_clips
 from readouts.heads.tracking import PointTracks
@@ -20,77 +20,23 @@ from readouts.tasks.perception_test import PerceptionProtocol, PerceptionTask
 from readouts.tasks.waymo import WaymoProtocol, WaymoTask
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ImageEncoder
-from rvm_bench.demo import movi, perception, waymo
 from rvm_bench.errors import UserError
 from rvm_bench.fetch.load import load_encoder
-from rvm_bench.fetch.locate import data_folder
-from rvm_bench.formats.tf_example import encode_sequence_example, tensor_to_proto
+from rvm_bench.formats.tf_example import encode_sequence_example
 from rvm_bench.formats.tfrecord import write_records
 
-TASKS = {"perception_test": PerceptionTask, "waymo": WaymoTask}
-HEADLINES = {"perception_test": "AJ", "waymo": "mIoU"}
-SCORED = {"perception_test": 2, "waymo": 2}
-OFFICIAL = {"perception_test": 73, "waymo": 202}
-SMALL = {
-    "side_px": 32,
-    "params": 16,
-    "heads": 2,
-    "width": 8,
-    "bases": 2,
-    "learning_rates": (1e-3,),
-    "steps": 4,
-    "warmup_steps": 1,
-    "batch": 2,
-    "held_out_least": 1,
-}
-"""Constants with which a fit takes a second."""
+NAMES = ("perception_test", "waymo")
 
 
-@pytest.fixture(scope="module")
-def copies(tmp_path_factory):
-    """A data root: 2 videos of Perception Test with 4 clips of MOVi-E beside them, 3 + 2 segments of Waymo."""
-    root = tmp_path_factory.mktemp("tracking")
-    perception.write(root / "perception_test", videos=2, frames=34)
-    movi.write(root, training=4, shards=2, side_px=48)
-    waymo.write(root / "waymo", training=3, validation=2)
-    return root
+@pytest.fixture
+def copies(tracking_copies):
+    return tracking_copies
 
 
 @pytest.fixture
 def own_copy(copies, tmp_path):
     """A data root that a test may damage."""
     return shutil.copytree(copies, tmp_path / "data")
-
-
-@pytest.fixture
-def run(cli):
-    """`rvm-bench run` of pixels with the small constants: (exit code, standard output, standard error)."""
-
-    def call(task, data, *arguments, **changes):
-        settings = []
-        for name, value in (SMALL | changes).items():
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
-            settings += ["--set", f"{name}={text}"]
-        return cli("run", "--model", "pixels", "--task", task, "--data", data, *settings, *arguments)
-
-    return call
-
-
-@pytest.fixture
-def pixels():
-    return load_encoder("pixels", device="cpu")
-
-
-def opened(name, copies, **changes):
-    """A task with the small constants, and its data set."""
-    task = TASKS[name]()
-    task.protocol = dataclasses.replace(task.protocol, **(SMALL | changes))
-    return task, task.open(data_folder(task, copies))
-
-
-def result_of(path):
-    (file,) = path.glob("runs/*/*/result.json")
-    return file.parent, json.loads(file.read_text())
 
 
 def spoil(file):
@@ -107,13 +53,13 @@ def png(image):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_estimate_is_made_of_one_clip_and_one_step(name, copies):
     task, dataset = opened(name, copies)
     assert 0 < task.estimate_seconds(load_encoder("pixels", device="cpu"), dataset) < math.inf
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_run_fits_a_head_scores_it_beside_its_floor_and_goes_on_after_a_cut(run, copies, tmp_path, name):
     code, out, err = run(name, copies)
     assert code == 0, err
@@ -125,7 +71,7 @@ def test_a_run_fits_a_head_scores_it_beside_its_floor_and_goes_on_after_a_cut(ru
     assert result["coverage"]["official"] == OFFICIAL[name]
     assert not result["official_split"]
     assert not result["partial"]
-    assert result["off_protocol"].keys() == SMALL.keys()
+    assert result["off_protocol"].keys() == SMALL.keys() | TRACKING[name].keys()
 
     records = (folder / "records.jsonl").read_bytes()
     (folder / "records.jsonl").write_bytes(records[: len(records) // 2])
@@ -189,7 +135,7 @@ def test_a_head_that_knows_the_boxes_scores_one_hundred_and_one_that_holds_the_f
     assert scores["first"]["mIoU"] < 80
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_source_draws_the_same_from_equal_generators_and_goes_to_other_processes(copies, name, fixed):
     task, _ = opened(name, copies, fixed_clips=fixed)
@@ -243,7 +189,7 @@ def test_stored_tracks_that_are_hidden_at_first_are_masked_and_not_replaced(copi
     np.testing.assert_array_equal(item.queries, item.target["points"][0])
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_batch_in_parts_is_the_whole_batch_for_heads_too(copies, pixels, tmp_path, name):
     for parts in (1, 2):
         task, _ = opened(name, copies, accumulate=parts, fixed_clips=True)
@@ -284,7 +230,7 @@ def test_damaged_files_are_one_line_or_left_out_and_counted(run, own_copy, tmp_p
     assert any(told in line for line in result["coverage"]["missing"])
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_data_check_names_what_differs_from_the_official_copy(cli, copies, name):
     code, out, _ = cli("data", "check", name, "--data", copies)
     assert code == 1
@@ -318,7 +264,7 @@ def test_pictures_of_256_px_go_through_patches_of_14_px_as_252_px():
 
 
 def test_protocols_refuse_what_makes_no_sense():
-    with pytest.raises(UserError, match="tiles of time"):
+    with pytest.raises(UserError, match="temporal tiles"):
         PerceptionProtocol(temporal_tile_size=5).head(8)
     with pytest.raises(UserError, match="box_loss"):
         WaymoProtocol(box_loss="l1")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet as pq
@@ -18,6 +19,11 @@ def jpeg(shade, size=(WIDTH, HEIGHT)):
     buffer = io.BytesIO()
     Image.new("RGB", size, (shade, shade, shade)).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+def tracks(video):
+    """Boxes [T, n, 4] and presence [T, n] in all frames."""
+    return video.tracks(np.arange(video.length))
 
 
 def key(t, camera=1):

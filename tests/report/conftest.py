@@ -1,5 +1,7 @@
 """A small report, made once, and a headless Chromium that opens it."""
 
+import logging
+
 import pytest
 from browser import FLAGS, find_chromium
 from made_runs import make_runs
@@ -15,15 +17,28 @@ def made_runs(tmp_path_factory):
     return make_runs(tmp_path_factory.mktemp("made"))
 
 
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
 @pytest.fixture(scope="session")
 def made_report(made_runs):
-    """(the report, the file, what was said while it was made)."""
-    said = []
+    """(the report, the file, what was logged while it was made)."""
+    handler = Lines()
+    logging.getLogger("rvm_bench.report").addHandler(handler)
     contents = read_contents(made_runs)
-    report = gathered(contents, sources=Sources(device="cpu", say=said.append), worst=10, frames=3)
+    report = gathered(contents, sources=Sources(device="cpu"), worst=10, frames=3)
+    logging.getLogger("rvm_bench.report").removeHandler(handler)
     file = made_runs.parent / "report.html"
     write_report(report, file)
-    return report, file, said
+    return report, file, handler.lines
 
 
 @pytest.fixture(scope="session")

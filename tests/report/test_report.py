@@ -16,10 +16,10 @@ from propagation.tasks.davis import DavisProtocol
 from rvm_bench.api.registry import find_task
 from rvm_bench.cli.report import gathered
 from rvm_bench.errors import UserError
-from rvm_bench.report.again import model_of, run_again, worst_videos
 from rvm_bench.report.contents import read_contents
 from rvm_bench.report.page import as_data, render, write_report
 from rvm_bench.report.pictures import Sources
+from rvm_bench.report.reopen import model_of, reopen, worst_videos
 from rvm_bench.report.sprites import QUALITIES, Player, fitting, sprite
 from rvm_bench.report.stamps import stamp_of
 from rvm_bench.runs.finished import read_run
@@ -129,7 +129,7 @@ def test_scores_of_single_videos_that_cannot_be_had_are_named(two_models):
 def test_the_same_runs_give_the_same_bytes(made_runs, made_report):
     report, file, _ = made_report
     contents = read_contents(made_runs)
-    again = gathered(contents, sources=Sources(device="cpu", say=str), worst=10, frames=3)
+    again = gathered(contents, sources=Sources(device="cpu"), worst=10, frames=3)
     assert render(again)[0] == render(report)[0] == file.read_text()
 
 
@@ -146,22 +146,21 @@ def test_the_worst_videos_of_the_best_model_come_first(made_report):
     assert worst_videos({"a": 1, "b": 3, "c": 2}, 2, higher_is_better=False) == ["b", "c"]
 
 
-def test_a_picture_that_cannot_be_made_is_said_in_its_place(made_runs):
-    said = []
+def test_a_picture_that_cannot_be_made_is_said_in_its_place(made_runs, caplog):
     contents = read_contents(made_runs, models=["pixels"])
-    sources = Sources(data=str(made_runs), device="cpu", say=said.append)
+    sources = Sources(data=str(made_runs), device="cpu")
     report = gathered(contents, sources=sources)
-    assert len(said) == 1
-    assert said[0].startswith("davis: no pictures of 3 of 3 videos: ")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("davis: no pictures of 3 of 3 videos: ")
     assert all(player.problem and not player.sprites for player in report.worst)
     assert "No pictures: " in render(report)[0]
 
 
 def test_saved_predictions_are_drawn_and_lacking_ones_named(made_runs, tmp_path):
     contents = read_contents(made_runs, models=["pixels"])
-    again = run_again(contents.runs[0], device="cpu")
+    again = reopen(contents.runs[0], device="cpu")
     assert again.predict("beta", tmp_path / "davis/pixels") == ""
-    report = gathered(contents, sources=Sources(predictions=tmp_path, device="cpu", say=str))
+    report = gathered(contents, sources=Sources(predictions=tmp_path, device="cpu"))
     problems = {player.heading: player.problem for player in report.worst}
     assert problems["beta"] == ""
     assert "lacks predictions of this video" in problems["alpha"]
@@ -177,7 +176,7 @@ def test_only_the_runs_own_model_and_data_are_taken(made_runs, tmp_path):
         model_of(other, device="cpu")
     stamp["data"]["manifest_sha256"] = "0" * 64
     with pytest.raises(UserError, match="does not hold the data of the run"):
-        run_again(other)
+        reopen(other)
 
 
 def test_pictures_are_made_smaller_and_then_left_out_until_they_fit():

@@ -102,13 +102,14 @@ def test_what_is_fitted_is_fitted_before_the_first_video_and_not_for_a_finished_
 
 
 def test_a_shard_without_videos_left_fits_alone_nothing_but_takes_part_under_torchrun(tmp_path, numbers, monkeypatch):
-    evaluate(Ones(), Fits(), data=numbers, out=tmp_path, shard=(1, 2))
     alone = Fits()
+    evaluate(Ones(), Fits(), data=numbers, out=tmp_path, shard=(1, 2))
     evaluate(Ones(), alone, data=numbers, out=tmp_path, shard=(1, 2))
     assert not hasattr(alone, "fits")
     # The second process of two has a video left, and waits in its fit for the first one.
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
+    evaluate(Ones(), Fits(), data=numbers, out=tmp_path)
     together = Fits()
     result = evaluate(Ones(), together, data=numbers, out=tmp_path)
     assert (together.fits, together.measured, result.remaining) == (["fit"], [], ("b",))

@@ -38,7 +38,7 @@ def mixture(folder):
 
 
 def batches(count, made, **options):
-    with TrainingLoader(made, log=[].append, **{"batch": 4, "left_out_limit": 1.0, **options}) as loader:
+    with TrainingLoader(made, **{"batch": 4, "left_out_limit": 1.0, **options}) as loader:
         return [next(loader) for _ in range(count)]
 
 
@@ -71,19 +71,19 @@ def test_hosts_share_the_batches_of_one(videos):
         assert same(batch, {name: np.concatenate([share[name] for share in shares]) for name in batch})
 
 
-def test_worker_processes_change_nothing_and_a_run_goes_on_where_it_was(videos):
+def test_worker_processes_change_nothing_and_a_run_goes_on_where_it_was(videos, caplog):
     alone = batches(5, mixture(videos))
-    with TrainingLoader(mixture(videos), batch=4, workers=2, left_out_limit=1.0, log=[].append) as loader:
+    with TrainingLoader(mixture(videos), batch=4, workers=2, left_out_limit=1.0) as loader:
         for expected in alone[:2]:
             assert same(next(loader), expected)
         state = json.loads(json.dumps(loader.state()))
     assert state["step"] == 2
     assert len(json.dumps(state)) < 2000
-    lines = []
-    resumed = TrainingLoader(mixture(videos), batch=4, left_out_limit=1.0, log=lines.append)
+    caplog.clear()
+    resumed = TrainingLoader(mixture(videos), batch=4, left_out_limit=1.0)
     resumed.restore(state)
     assert all(same(next(resumed), expected) for expected in alone[2:])
-    assert resumed.state()["left_out"] == state["left_out"] + len(lines)
+    assert resumed.state()["left_out"] == state["left_out"] + len(caplog.messages)
 
 
 def test_a_state_of_other_data_is_refused(videos):
@@ -95,13 +95,13 @@ def test_a_state_of_other_data_is_refused(videos):
         TrainingLoader(other, batch=4).restore(state)
 
 
-def test_damaged_files_are_left_out_by_name_and_counted_and_the_batch_stays_full(videos):
+def test_damaged_files_are_left_out_by_name_and_counted_and_the_batch_stays_full(videos, caplog):
     made = Mixture([Source(kind="folder", place=videos)], SMALL)
-    lines = []
-    loader = TrainingLoader(made, batch=8, left_out_limit=1.0, log=lines.append)
+    loader = TrainingLoader(made, batch=8, left_out_limit=1.0)
     for _ in range(4):
         assert len(next(loader)["deltas"]) == 8
     state = loader.state()
+    lines = caplog.messages
     assert state["left_out"] == len(lines) > 0
     assert "damaged.mp4" in state["first_left_out"]
     assert all("damaged.mp4" in line for line in lines)
@@ -111,7 +111,7 @@ def test_damaged_files_are_left_out_by_name_and_counted_and_the_batch_stays_full
 
 def test_training_stops_beyond_the_limit_and_names_the_first_file(videos):
     made = Mixture([Source(kind="folder", place=videos)], SMALL)
-    loader = TrainingLoader(made, batch=20, left_out_limit=0.01, log=[].append)
+    loader = TrainingLoader(made, batch=20, left_out_limit=0.01)
     with pytest.raises(UserError, match=r"samples could not be read, more than 1\.00%.*damaged\.mp4") as raised:
         list(itertools.islice(loader, 20))
     assert "\n" not in str(raised.value)

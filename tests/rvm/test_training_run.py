@@ -24,12 +24,12 @@ from rvm_bench.rvm.train.data.sources import Source
 from rvm_bench.rvm.train.export import export, recipe_from
 from rvm_bench.rvm.train.folder import PretrainingFolder, checkpoints
 from rvm_bench.rvm.train.recipes import rvm_demo, rvm_s
-from rvm_bench.rvm.train.run import Running, train
+from rvm_bench.rvm.train.run import TrainingOptions, train
 
 pytest.importorskip("grain")
 
 PROCEDURAL = [Source(kind="procedural")]
-OFTEN = Running(log_every=2, checkpoint_every=4, pictures_every=0, board=False)
+OFTEN = TrainingOptions(log_every=2, checkpoint_every=4, pictures_every=0, board=False)
 COMMAND = (
     *("--recipe", "rvm_demo", "--steps", "12", "--set", "batch=2", "--set", "size_px=64", "--set", "mask_ratio=0.5"),
     *("--log-every", "2", "--checkpoint-every", "3", "--pictures-every", "0"),
@@ -133,8 +133,8 @@ def test_export_refuses_what_is_no_training(tmp_path, unbroken):
 
 def test_the_loss_falls_and_the_log_says_how_fast(tmp_path):
     recipe = small_recipe(steps=40)
-    running = Running(log_every=10, checkpoint_every=40, pictures_every=40, peak_flops=1e12)
-    assert train(recipe, PROCEDURAL, tmp_path, running=running, device="cpu", say=lambda _: None) == 40
+    options = TrainingOptions(log_every=10, checkpoint_every=40, pictures_every=40, peak_flops=1e12)
+    assert train(recipe, PROCEDURAL, tmp_path, options=options, device="cpu") == 40
     losses = [line["loss"] for line in log(tmp_path)]
     assert losses[-1] < 0.8 * losses[0]
     timings = [json.loads(line) for line in (tmp_path / "timings.jsonl").read_text().splitlines()]
@@ -145,24 +145,24 @@ def test_the_loss_falls_and_the_log_says_how_fast(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-def test_a_finished_training_is_left_as_it_is(tmp_path):
-    recipe, said = small_recipe(steps=4, warmup_steps=1), []
+def test_a_finished_training_is_left_as_it_is(tmp_path, caplog):
+    caplog.set_level("INFO")
+    recipe = small_recipe(steps=4, warmup_steps=1)
     for _ in range(2):
-        assert train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu", say=said.append) == 4
-    assert said[-1] == f"{tmp_path}: all steps are done"
+        assert train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu") == 4
+    assert caplog.messages[-1] == f"{tmp_path}: all steps are done"
     assert [line["step"] for line in log(tmp_path)] == [2, 4]
 
 
 def test_the_losses_do_not_depend_on_worker_processes(tmp_path):
     for workers in (0, 2):
-        running = dataclasses.replace(OFTEN, workers=workers)
+        options = dataclasses.replace(OFTEN, workers=workers)
         train(
             small_recipe(steps=4),
             PROCEDURAL,
             tmp_path / str(workers),
-            running=running,
+            options=options,
             device="cpu",
-            say=lambda _: None,
         )
     assert log(tmp_path / "0") == log(tmp_path / "2")
 
@@ -173,15 +173,15 @@ def test_the_losses_do_not_depend_on_worker_processes(tmp_path):
 )
 def test_another_recipe_does_not_go_on_in_the_folder(tmp_path, changes, what):
     recipe = small_recipe(steps=2, warmup_steps=1)
-    train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu", say=lambda _: None)
+    train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu")
     with pytest.raises(UserError, match="holds another training") as refused:
-        train(dataclasses.replace(recipe, **changes), PROCEDURAL, tmp_path, running=OFTEN, device="cpu")
+        train(dataclasses.replace(recipe, **changes), PROCEDURAL, tmp_path, options=OFTEN, device="cpu")
     assert what in str(refused.value)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(tmp_path):
     recipe = small_recipe(steps=8)
-    train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu", say=lambda _: None)
+    train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu")
     expected = log(tmp_path)
     last = checkpoints(tmp_path)[-1]
     payload = max(last.glob("state/*"), key=lambda file: file.stat().st_size)
@@ -189,18 +189,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(tmp_path):
     content[len(content) // 2] ^= 1
     payload.write_bytes(content)
     with pytest.raises(UserError, match=f"{payload.name} is missing or damaged; delete {last}"):
-        train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu")
+        train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu")
     for file in sorted(last.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     last.rmdir()
-    assert train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu", say=lambda _: None) == 8
+    assert train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu") == 8
     assert log(tmp_path) == expected
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     recipe = small_recipe(steps=60, learning_rate=1e30, warmup_steps=0)
     with pytest.raises(UserError, match=r"after \d+ steps the loss is .*the last checkpoint is from step"):
-        train(recipe, PROCEDURAL, tmp_path, running=OFTEN, device="cpu", say=lambda _: None)
+        train(recipe, PROCEDURAL, tmp_path, options=OFTEN, device="cpu")
 
 
 def test_data_that_the_paper_names_has_to_be_given(tmp_path):

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from runs_on_disk import write_run
+from runs_on_disk import numbers_from_elsewhere, write_run
 
 from propagation.tasks.davis import DavisProtocol
 from rvm_bench.api.card import Model
@@ -15,7 +15,7 @@ from rvm_bench.runs.finished import read_run
 from rvm_bench.tables import ledger
 from rvm_bench.tables.columns import COLUMNS
 from rvm_bench.tables.ledger import CHECKOUT, NOT_RUN, OFF, REPRODUCED, Entry, fill, read_ledger, why_not, write_ledger
-from rvm_bench.tables.published import published_elsewhere, published_row
+from rvm_bench.tables.published import published_row
 
 PROTOCOL = json.loads(json.dumps(DavisProtocol().to_dict()))
 ENTRY = Entry(model="rvm-l", task="davis", expected="66.0", tolerance="0.5", source="Table 1", weights="weights.npz")
@@ -32,7 +32,7 @@ def run(tmp_path):
 
 def test_every_printed_number_of_a_model_that_exists_has_an_entry():
     entries = {(e.model, e.task, e.protocol): e for e in read_ledger(CHECKOUT)}
-    expected = {(n["model"], n["task"], n["protocol"]): n["value"] for n in published_elsewhere()}
+    expected = {(n["model"], n["task"], n["protocol"]): n["value"] for n in numbers_from_elsewhere()}
     for name in list_models():
         model = find_model(name)
         row = published_row(model.card.published) if isinstance(model, Model) else {}

@@ -170,7 +170,7 @@ def test_each_model_has_the_weights_that_name_it(tmp_path):
         (["rvm-x=random"], "expected a name of --model"),
         (["rvm-s=random", "rvm-s=random"], "one value for each"),
         (["random", "random"], "both for all models"),
-        ([str(file)], "run them apart"),
+        ([str(file)], "run them one at a time"),
         (["rvm-s=nowhere.npz"], "no such weights file"),
     ):
         with pytest.raises(UserError, match=message):

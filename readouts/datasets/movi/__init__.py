@@ -1,1 +1,1 @@
-"""MOVi-E: shards, records, and the point tracks that follow from their ground truth."""
+"""MOVi-E: shards, records, and point tracks generated from their ground truth."""

@@ -1,12 +1,12 @@
-"""MOVi-E on disk, for training point tracking: its clips by number, from any of the published copies.
+"""MOVi-E, the training data of point tracking: clips by number, from any of the published copies.
 
     <root>/movi_e/256x256/1.0.0/movi_e-train.tfrecord-00000-of-01024 ...           gs://kubric-public/tfds, truth
     <root>/movi_e/256x256/1.0.0/movi_e-train.array_record-00000-of-00050 ...       gs://kubric-public/grain, truth
     <root>/full/movi/train.array_record-00000-of-00100 ...                         gs://scivid, tracks
 
-Beside the first two stand `dataset_info.json`, which says how many records each shard has, and `features.json`, which
-is not read: the features are those of `records.py`. A copy may be given by its root or by any folder on the way to its
-shards. Source: tensorflow/datasets, `core/proto/dataset_info.proto`; google-deepmind/scivid, `README.md`.
+The first two also have `dataset_info.json`, with the number of records of each shard, and `features.json`, which is not
+read: the features are those of `records.py`. The root of a copy may be any folder on the path to its shards. Source:
+tensorflow/datasets, `core/proto/dataset_info.proto`; google-deepmind/scivid, `README.md`.
 """
 
 import dataclasses
@@ -20,31 +20,31 @@ from readouts.datasets.movi.shards import Shards, open_shards
 from rvm_bench.errors import DamagedFile, UserError, unknown_name
 
 FOLDERS = ".", "1.0.0", "256x256/1.0.0", "movi_e/256x256/1.0.0", "full/movi", "movi"
-"""Where shards may lie below the folder that the user names."""
+"""Folders that may hold the shards, relative to the root."""
 INFO = "dataset_info.json"
 SPLITS = "train", "validation", "test"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MoviCopy:
-    """One split of a copy of MOVi-E. It holds no open file, and goes to worker processes.
+    """One split of a copy of MOVi-E. It holds no open file, so that it can be pickled for worker processes.
 
     Attributes:
         shards: the files, and their records in order.
-        kind: of the records, "truth" or "tracks", as the first of them says.
-        promised: how many records each shard has by `dataset_info.json`; None where there is no such file.
+        kind: of the records, "truth" or "tracks", determined from the first one.
+        expected: number of records of each shard by `dataset_info.json`; None where there is no such file.
     """
 
     shards: Shards
     kind: str
-    promised: tuple[int, ...] | None
+    expected: tuple[int, ...] | None
 
     def __len__(self) -> int:
         return len(self.shards)
 
     @property
     def names(self) -> list[str]:
-        """A name for every clip, from the split, its shard's number and its place there; the same in a partial copy."""
+        """A name for every clip: split, number of the shard, position in it. A partial copy has the same names."""
         split = self.shards.split
         return [f"{split}-{shard.number:05d}-{i:04d}" for shard in self.shards.shards for i in range(shard.records)]
 
@@ -53,7 +53,7 @@ class MoviCopy:
 
         Raises:
             IndexError: there is no such clip.
-            DamagedFile: it is damaged; names the file and the record.
+            DamagedFile: it is damaged; the message names the file and the record.
         """
         try:
             return decode_clip(self.shards[i], self.kind, where=self.shards.where(i))
@@ -61,24 +61,23 @@ class MoviCopy:
             raise DamagedFile(str(error)) from error
 
     def missing(self) -> list[str]:
-        """One line for each shard that is not there, is empty, or holds another number of clips than it should.
+        """One line for each shard that is missing, is empty, or does not have the expected number of clips.
 
-        Without `dataset_info.json` nobody can tell that a TFRecord lacks its last records, if it ends between two.
+        Without `dataset_info.json` a TFRecord that was cut between two records cannot be recognised.
         """
         lines = self.shards.missing()
-        if self.promised is None:
+        if self.expected is None:
             return [*lines, *(f"{shard.path} is empty" for shard in self.shards.shards if not shard.records)]
-        if len(self.promised) != self.shards.count:
+        if len(self.expected) != self.shards.count:
             info = self.shards.folder / INFO
-            return [*lines, f"{info} tells of {len(self.promised)} shards, their names of {self.shards.count}"]
+            return [*lines, f"{info} lists {len(self.expected)} shards, the file names say {self.shards.count}"]
         for shard in self.shards.shards:
-            if shard.records != self.promised[shard.number]:
-                lines.append(f"{shard.path} has {shard.records} clips, {INFO} says {self.promised[shard.number]}")
+            if shard.records != self.expected[shard.number]:
+                lines.append(f"{shard.path} has {shard.records} clips, {INFO} says {self.expected[shard.number]}")
         return lines
 
     def problems(self) -> list[str]:
-        """All that is wrong with the copy, one line each, after reading and decoding every record; every checksum is
-        verified on the way."""
+        """All that is wrong with the copy, one line each, after decoding every record and verifying every checksum."""
         lines = self.missing()
         for i in tqdm(range(len(self)), desc=f"decoding {self.shards.split} clips", leave=False, disable=None):
             try:
@@ -88,21 +87,21 @@ class MoviCopy:
         return lines
 
     def manifest_sha256(self) -> str:
-        """Hash over names, sizes and record lengths of the shards; their content is not in it."""
+        """Hash over names, sizes and record lengths of the shards, not over their content."""
         return self.shards.manifest_sha256()
 
 
 def open_movi(root: Path, split: str = "train", *, allow_missing: bool = False) -> MoviCopy:
-    """The copy of a split under `root`; reads the framing of its files and the first record.
+    """The copy of a split under `root`; reads the record lengths of its files, and the first record.
 
     Args:
-        root: see the head of this module.
-        split: one of `SPLITS`; the copy with tracks has the first only.
-        allow_missing: whether shards may be missing or shorter than they should be.
+        root: see the docstring of this module.
+        split: one of `SPLITS`; the copy with tracks has only the first.
+        allow_missing: whether shards may be missing, or have fewer records than expected.
 
     Raises:
-        UserError: no shards, or those of several data sets; a file whose framing is damaged; a first record that is
-            none of MOVi-E; or something is missing and `allow_missing` is false.
+        UserError: no shards, or those of several data sets; a file with damaged record lengths; a first record that is
+            not from MOVi-E; or something is missing and `allow_missing` is false.
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -112,7 +111,7 @@ def open_movi(root: Path, split: str = "train", *, allow_missing: bool = False) 
     copy = MoviCopy(
         shards=shards,
         kind=record_kind(shards[0], where=shards.where(0)),
-        promised=_promised(shards.folder / INFO, split),
+        expected=_expected_records(shards.folder / INFO, split),
     )
     missing = copy.missing()
     if missing and not allow_missing:
@@ -122,7 +121,7 @@ def open_movi(root: Path, split: str = "train", *, allow_missing: bool = False) 
 
 
 def has_movi(root: Path, split: str = "train") -> bool:
-    """Whether a copy of MOVi-E seems to be below a folder."""
+    """Whether there are files named like shards of MOVi-E below a folder."""
     return _shards_below(root, split) is not None
 
 
@@ -139,8 +138,8 @@ def _folder(root: Path, split: str) -> Path:
     return root
 
 
-def _promised(info: Path, split: str) -> tuple[int, ...] | None:
-    """Records of every shard of a split, in the order of the shards' numbers."""
+def _expected_records(info: Path, split: str) -> tuple[int, ...] | None:
+    """Number of records of every shard of a split, by shard number; None where there is no such file."""
     if not info.is_file():
         return None
     try:
@@ -148,7 +147,7 @@ def _promised(info: Path, split: str) -> tuple[int, ...] | None:
         lengths = next(entry["shardLengths"] for entry in splits if entry["name"] == split)
         return tuple(int(length) for length in lengths)
     except StopIteration:
-        raise UserError(f"{info} tells of no {split} split; get the file again") from None
+        raise UserError(f"{info} has no {split} split; get the file again") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = " ".join(f"{type(error).__name__} {error}".split())[:120]
         raise UserError(f"{info} is not what TensorFlow Datasets writes ({why}); get the file again") from error

@@ -1,9 +1,9 @@
-"""One record of MOVi-E, decoded: a rendered clip with its truth, or one with tracks made from it.
+"""Decoder of MOVi-E's records: a rendered clip with its ground truth, or one with tracks generated from it.
 
 Two kinds of records are published.
 
 **Truth**: a tf.train.Example as TensorFlow Datasets writes it. Nested names are joined by "/", arrays are stored flat,
-a video is a list of encoded images. Those read here, for T frames of H x W and S objects:
+a video is a list of encoded images. The features read here, for T frames of H x W and S objects:
 
     video                     T PNGs, 8-bit RGB
     segmentations             T PNGs, 8-bit gray; 0 background, i + 1 object i
@@ -17,10 +17,10 @@ a video is a list of encoded images. Those read here, for T frames of H x W and 
     camera/quaternions        float [T * 4]
     camera/focal_length, camera/sensor_width      float [1]
 
-**Tracks**: a tf.train.SequenceExample whose lists have one entry a frame:
+**Tracks**: a tf.train.SequenceExample whose lists have one entry per frame:
 
     image/encoded             the image, PNG or JPEG, 8-bit RGB
-    tracks/2d                 TensorProto float32 [n, 2], xy in [0, 1] of the image's width and height
+    tracks/2d                 TensorProto float32 [n, 2], xy as fractions of width and height
     tracks/visibility         TensorProto float32 [n], 1 where visible
 
 Source: google-research/kubric, `challenges/movi/movi_e.py`; tensorflow/datasets, `core/example_serializer.py`,
@@ -38,8 +38,8 @@ from rvm_bench.formats.tf_example import Feature, decode_example, decode_sequenc
 from rvm_bench.media.encoded_images import decode_image, image_header
 
 MAX_CLIP_PIXELS = 1 << 24
-"""Frames x height x width beyond this are damage; MOVi-E has 24 x 256 x 256, a tenth of it. A few bytes of a compressed
-image can hold many pixels, so this is what bounds a clip's memory."""
+"""More frames x height x width than this are damage; MOVi-E has 24 x 256 x 256, a tenth of it. A few bytes of a
+compressed image can expand to many pixels, so this bounds the memory of a clip."""
 
 IMAGES = {
     "video": "RGB",
@@ -58,19 +58,19 @@ ARRAYS = (
     "camera/sensor_width",
 )
 TRUTH_MARK, TRACKS_MARK = "metadata/depth_range", "tracks/2d"
-"""Small features that tell one kind of record from the other."""
+"""Small features that distinguish the two kinds of records."""
 LISTS = "image/encoded", "tracks/2d", "tracks/visibility"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MoviClip:
-    """A clip, and either the truth that tracks can be made from or tracks that were.
+    """A clip, with either ground truth to generate tracks from, or tracks.
 
     Attributes:
         frames: uint8 [T, H, W, 3] RGB.
-        truth: of a record of that kind; None otherwise.
-        tracks_xy: float32 [T, n, 2], x then y, in [0, 1] of the width and height; where a point is hidden or outside
-            the image, what is stored. None where there is `truth`.
+        truth: of a "truth" record; None otherwise.
+        tracks_xy: float32 [T, n, 2], (x, y) as fractions of width and height, as stored also where a point is occluded
+            or outside of the image. None where there is `truth`.
         visible: bool [T, n]; None where there is `truth`.
     """
 
@@ -81,8 +81,8 @@ class MoviClip:
 
 
 def record_kind(data: bytes, *, where: str) -> str:
-    """Which kind of record it is, "truth" or "tracks". UserError, which starts with `where`, if it is neither."""
-    # On the wire the features of an Example have the place of the context of a SequenceExample.
+    """The kind of a record, "truth" or "tracks". UserError, which starts with `where`, if it is neither."""
+    # In the encoding, the features of an Example have the field number of the context of a SequenceExample.
     features, lists = decode_sequence_example(data, {TRUTH_MARK, TRACKS_MARK}, where=where)
     if TRACKS_MARK in lists:
         return "tracks"
@@ -96,12 +96,12 @@ def decode_clip(data: bytes, kind: str, *, where: str) -> MoviClip:
 
     Args:
         data: the record.
-        kind: as `record_kind` says.
+        kind: of `record_kind`.
         where: which record it is, for errors.
 
     Raises:
-        UserError: a feature is missing, damaged, or of another number of frames, size, type or shape than the others
-            call for; or a value is not finite, or a segment is of no object.
+        UserError: a feature is missing, damaged, or its number of frames, size, type or shape does not fit the others;
+            or a value is not finite, or a segment belongs to no object.
     """
     return _decode_truth(data, where) if kind == "truth" else _decode_tracks(data, where)
 
@@ -129,7 +129,7 @@ def _decode_truth(data: bytes, where: str) -> MoviClip:
     if len(truth.object_quaternions) != objects or highest > objects:
         raise UserError(
             f"{where}: {objects} boxes, {len(truth.object_quaternions)} quaternions and segments up to {highest} "
-            "do not belong together; get the file again"
+            "do not fit one another; get the file again"
         )
     return MoviClip(frames=truth.video, truth=truth)
 
@@ -140,7 +140,7 @@ def _decode_tracks(data: bytes, where: str) -> MoviClip:
     count = len(entries["image/encoded"])
     if any(len(entries[name]) != count for name in LISTS) or not count:
         found = ", ".join(f"{len(entries[name])} of {name}" for name in LISTS)
-        raise UserError(f"{where}: {found}, expected one of each for every frame; get the file again")
+        raise UserError(f"{where}: {found}, expected one of each per frame; get the file again")
     images = entries["image/encoded"]
     frames = _decode(images, "RGB", count, _size_hw(images, f"{where}, image/encoded"), f"{where}, image/encoded")
     xy = _tensors(entries["tracks/2d"], 2, f"{where}, tracks/2d")
@@ -161,7 +161,7 @@ def _images(features: dict[str, Feature], name: str, where: str) -> list[bytes]:
 
 
 def _size_hw(images: Sequence[bytes], where: str) -> tuple[int, int]:
-    """Height and width of the first image, small enough for all of them."""
+    """Height and width of the first image; UserError where a clip of that size would be too large."""
     (height, width), _ = image_header(images[0], where=f"{where}, frame 0")
     if len(images) * height * width > MAX_CLIP_PIXELS:
         raise UserError(
@@ -209,7 +209,7 @@ def _positive(arrays: dict[str, np.ndarray], name: str, where: str) -> float:
 
 
 def _metres(depth: np.ndarray, range_m: np.ndarray, where: str) -> np.ndarray:
-    """float32 [T, H, W] of stored depth, in float32 arithmetic as the official track generation has it."""
+    """Stored depth in metres, float32 [T, H, W], in float32 arithmetic as in the official track generation."""
     low, high = range_m
     if not 0 <= low <= high:
         raise UserError(f"{where}: metadata/depth_range is {low:g} to {high:g} m; get the file again")
@@ -218,12 +218,12 @@ def _metres(depth: np.ndarray, range_m: np.ndarray, where: str) -> np.ndarray:
 
 def _one(feature: Feature, where: str) -> bytes:
     if not isinstance(feature, list) or len(feature) != 1:
-        raise UserError(f"{where}: a frame that does not hold one string of bytes; get the file again")
+        raise UserError(f"{where}: a frame without exactly one byte string; get the file again")
     return feature[0]
 
 
 def _tensors(contents: Sequence[bytes], rank: int, where: str) -> np.ndarray:
-    """float32 [T, ...] of one tensor a frame, all of one shape."""
+    """float32 [T, ...] from one tensor per frame, all of one shape."""
     tensors = [tensor_from_proto(content, where=f"{where}, frame {i}") for i, content in enumerate(contents)]
     for i, tensor in enumerate(tensors):
         if tensor.dtype != np.float32 or tensor.ndim != rank or tensor.shape != tensors[0].shape:

@@ -1,10 +1,10 @@
-"""A data set in numbered shards, TFRecord or ArrayRecord: which are there, and any record of theirs.
+"""Random access to data sets in numbered shards, TFRecord or ArrayRecord.
 
     <name>.tfrecord-00003-of-01024        <name>.array_record-00003-of-00100
 
-`<name>` ends in the split: "train", or "movi_e-train". Both forms are indexed without reading a record: TFRecord by 12
-bytes a record, ArrayRecord by the index that it ends in. Files are opened anew for every read, so that all of this can
-go to worker processes.
+`<name>` ends in the split: "train", or "movi_e-train". Both formats are indexed without reading records: TFRecord from
+12 bytes per record, ArrayRecord from the index at its end. Files are opened for every read, so that the shards can be
+pickled for worker processes.
 
 Source: tensorflow/datasets, `core/utils/shard_utils.py` and `core/naming.py`; google/array_record, `README.md`.
 """
@@ -27,8 +27,8 @@ SHARD_NAME = re.compile(
     r"(?P<name>(?:.+-)?)(?P<split>[a-z]+)\.(?P<form>tfrecord|array_record)-(?P<number>\d{5})-of-(?P<count>\d{5})"
 )
 RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0"
-"""Options of an ArrayRecord reader that reads single records, on the caller's own thread. The package keeps a pool of
-threads besides; a forked worker has none of them, and would wait for them forever."""
+"""Options of an ArrayRecord reader that reads single records in the calling thread. Otherwise the package uses a thread
+pool, which a forked worker does not have, and would wait for forever."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,11 +37,10 @@ class Shard:
 
     Attributes:
         path: the file.
-        number: as its name says.
+        number: in its name.
         size_bytes: of the file.
-        records: how many it has.
-        index: of a TFRecord, int64 [records, 2]: where each record starts, and its length in bytes. None of an
-            ArrayRecord.
+        records: number of records.
+        index: offset and length of each record in bytes, int64 [records, 2], of a TFRecord; None of an ArrayRecord.
     """
 
     path: Path
@@ -51,7 +50,7 @@ class Shard:
     index: np.ndarray | None = None
 
     def read(self, i: int) -> bytes:
-        """The data of record `i`. UserError, with the file and the record's number, where it is damaged."""
+        """The data of record `i`. UserError, with the file and the record number, where it is damaged."""
         if self.index is not None:
             offset, length = self.index[i].tolist()
             return read_record(self.path, i, offset, length)
@@ -61,15 +60,15 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shards:
-    """The shards of one split that are there, and their records as one sequence.
+    """The shards of one split, and their records as one sequence.
 
     Attributes:
-        folder: where they are.
+        folder: that holds them.
         split: their split.
         form: "tfrecord" or "array_record".
-        count: how many shards there should be, by their names.
-        shards: those that are there, in the order of their numbers.
-        damaged: of those that are there and cannot be read, by number, what is wrong.
+        count: number of shards of the complete split, by their names.
+        shards: those that exist and can be read, ordered by number.
+        damaged: number of each shard that cannot be read -> what is wrong with it.
     """
 
     folder: Path
@@ -81,41 +80,41 @@ class Shards:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """int64 [shards + 1]: the place of each shard's first record in the sequence, and the number of records."""
+        """int64 [shards + 1]: position of each shard's first record in the sequence, and the number of records."""
         return np.cumsum([0, *(shard.records for shard in self.shards)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def __getitem__(self, i: int) -> bytes:
-        """The data of record `i` of all. IndexError beyond them, UserError where the file is damaged."""
-        shard, place = self.locate(i)
-        return shard.read(place)
+        """The data of record `i` of the sequence. IndexError where there is none, UserError where it is damaged."""
+        shard, position = self.locate(i)
+        return shard.read(position)
 
     def locate(self, i: int) -> tuple[Shard, int]:
-        """The shard that holds record `i` of all, and its place there."""
+        """The shard that holds record `i` of the sequence, and its position there."""
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)}")
         shard = int(np.searchsorted(self.starts, i, side="right")) - 1
         return self.shards[shard], i - int(self.starts[shard])
 
     def where(self, i: int) -> str:
-        """Record `i` of all for a message: its file, and its number there."""
-        shard, place = self.locate(i)
-        return f"{shard.path}, record {place}"
+        """Record `i` of the sequence in a message: its file and record number."""
+        shard, position = self.locate(i)
+        return f"{shard.path}, record {position}"
 
     def missing(self) -> list[str]:
-        """One line for each shard that is not there, or cannot be read."""
-        there = {shard.number for shard in self.shards}
+        """One line for each shard that does not exist or cannot be read."""
+        existing = {shard.number for shard in self.shards}
         name = self.shards[0].path.name[: -len("00000-of-00000")]
         return [
             self.damaged.get(number, f"{self.folder / f'{name}{number:05d}-of-{self.count:05d}'} is missing")
             for number in range(self.count)
-            if number not in there
+            if number not in existing
         ]
 
     def manifest_sha256(self) -> str:
-        """Hash over every shard's name, size, number of records and, of a TFRecord, its records' lengths."""
+        """Hash over every shard's name, size, number of records and, of a TFRecord, record lengths."""
         digest = hashlib.sha256(f"{self.count}\n".encode())
         for shard in self.shards:
             digest.update(f"{shard.path.name} {shard.size_bytes} {shard.records}\n".encode())
@@ -125,11 +124,11 @@ class Shards:
 
 
 def open_shards(folder: Path, split: str) -> Shards:
-    """The shards of a split that lie in `folder`, each with its index.
+    """The shards of a split in `folder`, each with its index.
 
     Raises:
-        UserError: there is none, or none that can be read; there are those of two data sets or of two forms; a name
-            says a number beyond its count; or they are ArrayRecords and that package is not installed.
+        UserError: there is none, or none that can be read; there are shards of two data sets or formats; a number is
+            not below the count in the name; or they are ArrayRecords and that package is not installed.
     """
     sets: dict[tuple[str, str, int], dict[int, Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -147,7 +146,7 @@ def open_shards(folder: Path, split: str) -> Shards:
         raise UserError(f"{folder} holds several sets of shards of the {split} split ({kinds}); keep one of them")
     ((_, form, count), paths) = next(iter(sets.items()))
     if max(paths) >= count:
-        raise UserError(f"{paths[max(paths)]} is numbered beyond its own count; get the file again")
+        raise UserError(f"{paths[max(paths)]} has a number that is not below its count; get the file again")
     shards, damaged = [], {}
     for number in sorted(paths):
         try:
@@ -173,7 +172,7 @@ def _open_shard(path: Path, number: int, form: str) -> Shard:
 
 @contextlib.contextmanager
 def _array_record(path: Path, what: str) -> Iterator[Any]:
-    """An open reader of an ArrayRecord file; what it says of damage is told in one line."""
+    """An open reader of an ArrayRecord file; its exceptions become a DamagedFile of one line."""
     with optional_packages(f"{path} is an ArrayRecord file, which needs", "tracking"):
         from array_record.python.array_record_module import ArrayRecordReader
     try:

@@ -1,8 +1,8 @@
-"""Point tracks from the truth of a rendered MOVi clip: where surface points go, and when they are seen.
+"""Point tracks from the ground truth of a rendered MOVi clip: positions and visibility of surface points.
 
-A point on an object is carried along by the object's 3-D box, a point of the background stays where the depth map puts
-it. Whether it is seen follows from depth, segments and normals. What the rules are is that of google-research/kubric,
-`challenges/point_tracking/dataset.py`; how they are written here is our own, in NumPy.
+A point on an object moves rigidly with the object's 3-D box; a point of the background stays at its unprojected world
+position. Visibility follows from depth, segmentation and normals. The rules are those of google-research/kubric,
+`challenges/point_tracking/dataset.py`, reimplemented in NumPy.
 
 Image coordinates (x, y) have their origin at the outer corner of the top left pixel, whose centre is (0.5, 0.5).
 """
@@ -16,25 +16,24 @@ from rvm_bench.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MoviTruth:
-    """One clip of T frames of H x W pixels with S objects, as stored, decoded and otherwise untouched.
+    """One clip of T frames of H x W pixels with S objects, decoded but otherwise as stored.
 
-    World coordinates are metres, z up. A camera looks along its own -z axis, with x to the right and y up.
+    World coordinates are in metres, z up. The camera looks along its -z axis, with x to the right and y up.
 
     Attributes:
         video: uint8 [T, H, W, 3] RGB.
-        segmentations: uint8 [T, H, W]; 0 is background, i + 1 is object i. Ids above S may occur in damaged data only,
-            and are refused by the reader.
-        depth_m: float32 [T, H, W]; distance to the camera's centre (not to its plane) in metres.
-        object_coordinates: uint16 [T, H, W, 3]; xyz in the object's own box, 0 to 65535 from corner to corner; of no
-            meaning on the background.
+        segmentations: uint8 [T, H, W]; 0 is background, i + 1 is object i. The reader refuses ids above S.
+        depth_m: float32 [T, H, W]; distance to the camera's centre (not to the image plane) in metres.
+        object_coordinates: uint16 [T, H, W, 3]; xyz in the object's box, 0 to 65535 from corner to corner; undefined on
+            the background.
         normals: uint16 [T, H, W, 3]; surface normal xyz in world coordinates, 0 to 65535 for -1 to 1.
         bboxes_3d: float32 [S, T, 8, 3]; corners of each object's box in world coordinates, in metres, in the order of
-            `itertools.product((-0.5, 0.5), repeat=3)` over the box's own x, y, z.
+            `itertools.product((-0.5, 0.5), repeat=3)` over the box's x, y, z.
         object_quaternions: float32 [S, T, 4]; rotation of each object to the world, (w, x, y, z).
         camera_positions: float32 [T, 3] in metres.
         camera_quaternions: float32 [T, 4]; rotation of the camera to the world, (w, x, y, z).
-        focal_length, sensor_width: of the camera, in one unit (millimetres); their ratio times W is the focal length
-            in pixels, and the principal point is the centre of the image.
+        focal_length, sensor_width: of the camera, in the same unit (millimetres); their ratio times W is the focal
+            length in pixels. The principal point is the centre of the image.
     """
 
     video: np.ndarray
@@ -52,22 +51,21 @@ class MoviTruth:
 
 _CORNERS = np.stack(np.meshgrid(*[(-0.5, 0.5)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
 _FULL = 65535
-# The centres of four pixels, as (x, y) from the first of them.
+# Offsets (x, y) to the four pixels around a point, and to the four neighbours of a pixel.
 _AROUND = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
 _BESIDE = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrackRules:
-    """What tracks are made by; the values are those of kubric's `challenges/point_tracking/dataset.py` where none other
-    is named.
+    """Constants of track generation; those of kubric's `challenges/point_tracking/dataset.py` unless stated otherwise.
 
     Attributes:
-        stride: queries are sampled from every stride-th frame, row and column, from a random first one on.
-        object_share: at most this share of an object's pixels on that grid become queries.
-        depth_slack: a point is hidden where its distance times this is more than the depth of all four pixels around.
-        smooth_cosine: a normal is trusted where its cosine with those of the four pixels beside it is at least this;
-            kubric trusts smooth normals only, the measure and its value are ours.
+        stride: queries are sampled from every stride-th frame, row and column, with a random offset.
+        object_share: at most this fraction of an object's pixels on that grid become queries.
+        depth_slack: a point is occluded where its distance times this exceeds the depth of all four pixels around it.
+        smooth_cosine: a normal is used where its cosine with those of the four neighbouring pixels is at least this;
+            kubric uses smooth normals only, the criterion and its value are ours.
     """
 
     stride: int = 4
@@ -81,11 +79,11 @@ class Tracks:
     """n points through T frames.
 
     Attributes:
-        query_tyx: float32 [n, 3]; the frame, and y and x in pixels, where each point was chosen: a pixel's centre.
-        xy: float32 [T, n, 2] in shares of width and height, also where the point is hidden or outside the image; -1
-            where it is behind the camera.
+        query_tyx: float32 [n, 3]; frame, and y and x in pixels, of each query: the centre of a pixel.
+        xy: float32 [T, n, 2] as fractions of width and height, also where the point is occluded or outside the image;
+            -1 where it is behind the camera.
         visible: bool [T, n]; true at the query.
-        segments: int64 [n]; what each point is on, 0 the background and i + 1 object i.
+        segments: int64 [n]; segment of each point, 0 the background and i + 1 object i.
     """
 
     query_tyx: np.ndarray
@@ -103,23 +101,23 @@ def make_tracks(
     window: tuple[int, int] | None = None,
     rules: TrackRules | None = None,
 ) -> Tracks:
-    """`tracks` random tracks of a clip, as many on each segment as its size allows.
+    """Random tracks of a clip, spread over its segments as evenly as their sizes allow.
 
     For training as in SciVid: `tracks=64, query_frame=0, window=(first, 16)`.
 
     Args:
         truth: the clip.
-        rng: which pixels become queries.
-        tracks: how many. Where `TrackRules.object_share` leaves fewer, the rest comes from the whole grid.
-        query_frame: the frame of all queries, counted within the window; None for all frames, at random.
-        window: first frame and number of frames; None for the whole clip. Frames of the result count from the first.
-        rules: other constants than the official ones.
+        rng: for the choice of query pixels.
+        tracks: their number. Where `TrackRules.object_share` leaves fewer, the rest is sampled from the whole grid.
+        query_frame: frame of all queries, relative to the window; None for random frames.
+        window: first frame and number of frames; None for the whole clip. Frame numbers of the result start at it.
+        rules: constants that differ from the official ones.
 
     Raises:
         UserError: a window or a query frame outside the clip, or fewer pixels on the grid than `tracks`.
     """
     rules = rules or TrackRules()
-    truth = _cut(truth, window)
+    truth = _crop_in_time(truth, window)
     query_tyx = _sample_queries(truth.segmentations, rng, tracks, query_frame, rules)
     t, y, x = query_tyx.T
     segments = truth.segmentations[t, y, x].astype(np.int64)
@@ -137,25 +135,25 @@ def make_tracks(
     )
 
 
-def _cut(truth: MoviTruth, window: tuple[int, int] | None) -> MoviTruth:
+def _crop_in_time(truth: MoviTruth, window: tuple[int, int] | None) -> MoviTruth:
     """The frames of a window, as views."""
     if window is None:
         return truth
     frames, (first, count) = len(truth.segmentations), window
     if not 0 <= first < first + count <= frames:
         raise UserError(f"a window of {count} frames from frame {first} on; the clip has frames 0 to {frames - 1}")
-    cut = slice(first, first + count)
+    part = slice(first, first + count)
     return dataclasses.replace(
         truth,
-        video=truth.video[cut],
-        segmentations=truth.segmentations[cut],
-        depth_m=truth.depth_m[cut],
-        object_coordinates=truth.object_coordinates[cut],
-        normals=truth.normals[cut],
-        bboxes_3d=truth.bboxes_3d[:, cut],
-        object_quaternions=truth.object_quaternions[:, cut],
-        camera_positions=truth.camera_positions[cut],
-        camera_quaternions=truth.camera_quaternions[cut],
+        video=truth.video[part],
+        segmentations=truth.segmentations[part],
+        depth_m=truth.depth_m[part],
+        object_coordinates=truth.object_coordinates[part],
+        normals=truth.normals[part],
+        bboxes_3d=truth.bboxes_3d[:, part],
+        object_quaternions=truth.object_quaternions[:, part],
+        camera_positions=truth.camera_positions[part],
+        camera_quaternions=truth.camera_quaternions[part],
     )
 
 
@@ -175,7 +173,7 @@ def _sample_queries(
     grid = segmentations[np.ix_(times, rows, columns)].ravel()
     if tracks > len(grid):
         raise UserError(f"{tracks} tracks from {len(grid)} pixels; ask for fewer tracks, or for a smaller stride")
-    # In random order, so that the first of a segment are a sample of it.
+    # Shuffled before the stable sort, so that the first pixels of a segment are a random sample of it.
     order = rng.permutation(len(grid))
     by_segment = order[np.argsort(grid[order], kind="stable")]
     sizes = np.bincount(grid)
@@ -190,26 +188,26 @@ def _sample_queries(
 
 
 def _balance(limits: np.ndarray, total: int) -> np.ndarray:
-    """How many of each, int [K]: as even as the limits allow, and `total` together, or the limits where they are
-    less."""
-    counts, left = np.zeros_like(limits), total
-    # From the smallest limit up: what one cannot take is shared out among those that come after.
+    """Counts int [K], as equal as their limits allow, that sum to `total`, or to all limits if these are less."""
+    counts, remaining = np.zeros_like(limits), total
+    # By increasing limit: what one cannot take is divided among the later ones.
     for done, k in enumerate(np.argsort(limits, kind="stable").tolist()):
-        counts[k] = min(int(limits[k]), left // (len(limits) - done))
-        left -= int(counts[k])
+        counts[k] = min(int(limits[k]), remaining // (len(limits) - done))
+        remaining -= int(counts[k])
     return counts
 
 
 def _carry(truth: MoviTruth, query_tyx: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points in the world in every frame, float64 [T, n, 3] in metres, and the axes that carry them, [T, n, 3, 3]:
-    vectors from side to side of the object's box as rows. The background's points and axes stay."""
+    """World positions of the points in every frame, float64 [T, n, 3] in metres, and the axes of their objects' boxes,
+    [T, n, 3, 3] with the edge vectors as rows. Those of the background are constant."""
     t, y, x = query_tyx.T
     frames = len(truth.segmentations)
     world = np.repeat(_unproject(truth, query_tyx)[None], frames, axis=0)
     axes = np.tile(np.eye(3), (frames, len(t), 1, 1))
     on_object = segments > 0
     boxes = truth.bboxes_3d[segments[on_object] - 1].swapaxes(0, 1).astype(np.float64)
-    # The least-squares map from the unit cube to a box; as the cube's corners are even about 0, it comes apart.
+    # The least-squares affine map from the unit cube to the box. The cube's corners are centred and orthogonal, so that
+    # the normal equations are diagonal.
     axes[:, on_object] = np.einsum("ca,tncw->tnaw", _CORNERS / (_CORNERS**2).sum(axis=0), boxes)
     local = truth.object_coordinates[t, y, x][on_object] / _FULL - 0.5
     world[:, on_object] = boxes.mean(axis=2) + np.einsum("na,tnaw->tnw", local, axes[:, on_object])
@@ -217,7 +215,7 @@ def _carry(truth: MoviTruth, query_tyx: np.ndarray, segments: np.ndarray) -> tup
 
 
 def _unproject(truth: MoviTruth, query_tyx: np.ndarray) -> np.ndarray:
-    """Where in the world the pixels' surfaces are, float64 [n, 3]: at the depth along the ray through each centre."""
+    """World positions of the surfaces at pixels, float64 [n, 3]: at their depth on the ray through the centre."""
     t, y, x = query_tyx.T
     height, width = truth.segmentations.shape[1:]
     focal = truth.focal_length / truth.sensor_width * width
@@ -242,8 +240,8 @@ def _project(truth: MoviTruth, world: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _unoccluded(
     truth: MoviTruth, xy: np.ndarray, distance: np.ndarray, segments: np.ndarray, rules: TrackRules
 ) -> np.ndarray:
-    """Whether points are in the image and nothing is before them, bool [T, n]: some pixel of the four around shows
-    their segment, and some pixel is as far as they are."""
+    """Whether points are in the image and not occluded, bool [T, n]: of the four pixels around a point, one shows its
+    segment, and one is at least as far away."""
     frames, height, width = truth.segmentations.shape
     size = np.array([width, height])
     inside = np.isfinite(distance) & np.logical_and.reduce((xy >= 0) & (xy < size), axis=-1)
@@ -263,27 +261,27 @@ def _facing(
     axes: np.ndarray,
     rules: TrackRules,
 ) -> np.ndarray:
-    """Whether the surface is turned to the camera, bool [T, n]; true too where it is not known: on the background, and
-    where the query's normal is not smooth or is turned away from the camera that sees it."""
+    """Whether the surface faces the camera, bool [T, n]; also true where that is unknown: on the background, and where
+    the query's normal is not smooth or does not face the camera in the query frame."""
     t, y, x = query_tyx.T
     height, width = truth.segmentations.shape[1:]
     normal = _normals(truth, t, y, x)
-    trusted = segments > 0
+    reliable = segments > 0
     for dx, dy in _BESIDE:
-        beside = _normals(truth, t, np.clip(y + dy, 0, height - 1), np.clip(x + dx, 0, width - 1))
-        trusted &= (normal * beside).sum(axis=1) >= rules.smooth_cosine
-    # A box turns without shearing: in units of its own sides, a normal is carried by its rotation alone.
-    turns = axes / np.linalg.norm(axes, axis=-1, keepdims=True)
+        neighbour = _normals(truth, t, np.clip(y + dy, 0, height - 1), np.clip(x + dx, 0, width - 1))
+        reliable &= (normal * neighbour).sum(axis=1) >= rules.smooth_cosine
+    # Boxes move rigidly: the normalised axes are a rotation, which maps the normal from frame to frame.
+    rotations = axes / np.linalg.norm(axes, axis=-1, keepdims=True)
     rows = np.arange(len(t))
-    own = np.einsum("naw,nw->na", turns[t, rows], normal)
-    towards = truth.camera_positions[:, None] - world
-    facing = np.einsum("na,tnaw,tnw->tn", own, turns, towards) > 0
-    trusted &= facing[t, rows]
-    return facing | ~trusted
+    in_box = np.einsum("naw,nw->na", rotations[t, rows], normal)
+    to_camera = truth.camera_positions[:, None] - world
+    facing = np.einsum("na,tnaw,tnw->tn", in_box, rotations, to_camera) > 0
+    reliable &= facing[t, rows]
+    return facing | ~reliable
 
 
 def _normals(truth: MoviTruth, t: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The normals of pixels in the world, float64 [n, 3] of length 1, or 0 where none is stored."""
+    """Surface normals at pixels in world coordinates, float64 [n, 3] of length 1, or 0 where none is stored."""
     normals = truth.normals[t, y, x] * (2 / _FULL) - 1
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.where(length > 0.5, normals / np.maximum(length, 0.5), 0)

@@ -1,11 +1,11 @@
-"""Scans of ScanNet v2 on disk, each in either of its forms, and clips of colour and depth.
+"""Scans of ScanNet v2 on disk, in either of two forms, and clips of colour and depth.
 
-    <root>/scans/scene0000_00/scene0000_00.sens        a scan as it is shipped (see `sens.py`), or
+    <root>/scans/scene0000_00/scene0000_00.sens        a scan as distributed (see `sens.py`), or
     <root>/scans/scene0000_00/color/0.jpg              the same scan extracted, by the exporter of ScanNet/ScanNet:
                               depth/0.png              16-bit gray, millimetres, 0 where there is no depth
                               pose/0.txt               4x4, camera to world; not read for the depth task
 
-Where a scan has both forms the `.sens` file is read: the exporter compresses colour a second time.
+Where a scan has both forms the `.sens` file is read: the exporter compresses colour again.
 
 Source: ScanNet/ScanNet, `SensReader/python/SensorData.py`.
 """
@@ -33,7 +33,7 @@ SUBSAMPLED = (
 
 
 class Scan(abc.ABC):
-    """One scan. Frames are counted from 0 and read when they are asked for.
+    """One scan. Frames are numbered from 0 and read on demand.
 
     Attributes:
         name: such as scene0000_00.
@@ -56,8 +56,8 @@ class Scan(abc.ABC):
 
     @abc.abstractmethod
     def depth(self, i: int) -> np.ndarray:
-        """uint16 [h, w] of frame `i`: millimetres along the camera's axis, 0 where there is none. Its size is not that
-        of colour. UserError where it cannot be decoded."""
+        """uint16 [h, w] of frame `i`: millimetres along the optical axis, 0 where there is none. Its size differs from
+        that of colour. UserError where it cannot be decoded."""
 
     @abc.abstractmethod
     def pose(self, i: int) -> np.ndarray:
@@ -65,7 +65,7 @@ class Scan(abc.ABC):
 
     @abc.abstractmethod
     def identity(self) -> str:
-        """A hash that changes with the names, number and sizes of the files (or payloads); not one of their content."""
+        """A hash over names, number and sizes of the files (or payloads), not over their content."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +94,11 @@ class SensScan(Scan):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ExtractedScan(Scan):
-    """A scan as folders of files. `colour_files` and `depth_files` hold name and size in bytes, in frame order."""
+    """A scan as folders of files.
+
+    Attributes:
+        colour_files, depth_files: (name, size in bytes) of the files, in frame order.
+    """
 
     name: str
     folder: Path
@@ -124,10 +128,10 @@ class ExtractedScan(Scan):
 
 
 def open_scan(root: Path, name: str) -> Scan:
-    """A scan below `root`, in whichever form it is there, its files listed but not decoded.
+    """A scan below `root`, in either form; its files are listed, not decoded.
 
     Raises:
-        UserError: it is missing, truncated, empty, has holes in its numbering, or frames without a depth map.
+        UserError: it is missing, truncated, empty, lacks frames in its numbering, or has frames without a depth map.
     """
     folder = root / "scans" / name
     sens = folder / f"{name}.sens"
@@ -143,10 +147,10 @@ def open_scan(root: Path, name: str) -> Scan:
 
 
 def read_depth(file: Path) -> np.ndarray:
-    """uint16 [H, W] of a depth PNG, as stored. UserError where it cannot be read in full or has not 16 bits."""
+    """uint16 [H, W] of a depth PNG, as stored. UserError where it cannot be read completely or is not 16-bit."""
     try:
         with Image.open(file, formats=["PNG"]) as image:
-            # Pillow calls 16-bit gray I;16, and before version 11 also I.
+            # Pillow's mode of 16-bit gray is I;16, before version 11 also I.
             if not image.mode.startswith("I"):
                 raise UserError(
                     f"{file} has mode {image.mode}, expected a 16-bit gray PNG in millimetres; extract the scan again "
@@ -160,10 +164,10 @@ def read_depth(file: Path) -> np.ndarray:
 def load_clip(scan: Scan, indices: Sequence[int] | np.ndarray, side: int = 224) -> tuple[np.ndarray, np.ndarray]:
     """Colour uint8 [T, side, side, 3] and depth float32 [T, side, side] in metres, 0 where there is none.
 
-    Both are squashed to the square, so that one place in the picture keeps one place in the depth map; ScanNet's two
-    cameras share a view to about 1 % of the width and are not registered any further. Colour is resized by an
-    antialiased bilinear filter, depth by taking the pixel whose area holds the new pixel's centre, so that no depth is
-    ever a mean over an edge or over invalid pixels.
+    Both are resized to a square regardless of their aspect ratio, which keeps colour and depth aligned; the views of
+    ScanNet's two cameras agree to about 1 % of the width and are not registered any further. Colour is resized by an
+    antialiased bilinear filter, depth by nearest neighbour, so that depths are never averaged across an edge or with
+    invalid pixels.
     """
     colour = np.stack([resize(np.array(scan.colour(int(i)))[None], (side, side))[0] for i in indices])
     depth = np.stack([resize_depth(scan.depth(int(i)), (side, side)) for i in indices])
@@ -171,16 +175,16 @@ def load_clip(scan: Scan, indices: Sequence[int] | np.ndarray, side: int = 224) 
 
 
 def resize_depth(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """[H, W] -> [h, w] by nearest neighbour between pixel centres: row i takes row floor((i + 1/2) H / h)."""
+    """[H, W] -> [h, w] by nearest neighbour of pixel centres: row i is row floor((i + 1/2) H / h)."""
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size_hw, depth.shape, strict=True))
     return depth[rows[:, None], columns]
 
 
 def _open_extracted(folder: Path, name: str) -> ExtractedScan:
     colour, depth = _numbered(folder / "color", ".jpg"), _numbered(folder / "depth", ".png")
-    for kind, other, there, wanted in (("depth", "color", depth, colour), ("color", "depth", colour, depth)):
-        if lacks := sorted(wanted.keys() - there.keys()):
-            raise UserError(f"{folder / kind} lacks {_listed(lacks)} of {len(wanted)} frames in {other}/")
+    for kind, other, found, expected in (("depth", "color", depth, colour), ("color", "depth", colour, depth)):
+        if missing := sorted(expected.keys() - found.keys()):
+            raise UserError(f"{folder / kind} lacks {_listed(missing)} of {len(expected)} frames in {other}/")
     numbers = sorted(colour)
     if not numbers:
         raise UserError(f"{folder} has no frames in color/ and depth/")
@@ -188,8 +192,8 @@ def _open_extracted(folder: Path, name: str) -> ExtractedScan:
     if step > 1:
         why = f"; this looks like {SUBSAMPLED}" if step == 100 else "; extract every frame"
         raise UserError(f"{folder} holds only every {step}th frame{why}")
-    if holes := sorted(set(range(numbers[-1] + 1)) - set(numbers)):
-        raise UserError(f"{folder} lacks {_listed(holes)} in color/ and depth/; extract the scan again")
+    if missing := sorted(set(range(numbers[-1] + 1)) - set(numbers)):
+        raise UserError(f"{folder} lacks {_listed(missing)} in color/ and depth/; extract the scan again")
     for kind, files in (("color", colour), ("depth", depth)):
         if empty := [file for file, size in files.values() if size == 0]:
             raise UserError(f"{folder / kind / empty[0]} is empty; extract the scan again")
@@ -202,7 +206,7 @@ def _open_extracted(folder: Path, name: str) -> ExtractedScan:
 
 
 def _numbered(folder: Path, suffix: str) -> dict[int, tuple[str, int]]:
-    """Frame number -> name and size of the files that are named by one, in no order."""
+    """Frame number -> (name, size) of the files that are named by a number; unordered."""
     found: dict[int, tuple[str, int]] = {}
     if not folder.is_dir():
         return found

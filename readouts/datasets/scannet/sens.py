@@ -1,10 +1,10 @@
-"""Reading `.sens`, the file in which ScanNet ships the sensor stream of one scan.
+"""Reader of `.sens`, the format in which ScanNet distributes the sensor stream of a scan.
 
 Little endian. Header: u32 version (4); u64 length and bytes of the sensor's name; four 4x4 f32 matrices (intrinsics and
 extrinsics of the colour camera, then of the depth camera); i32 colour codec (0 raw, 1 png, 2 jpeg), i32 depth codec
 (0 raw, 1 zlib); u32 colour width and height, depth width and height; f32 depth shift, in units per metre; u64 frames.
 Each frame: 4x4 f32 pose, u64 time of colour, u64 time of depth, u64 colour bytes, u64 depth bytes, the two payloads.
-Inertial readings follow the frames; they are not read.
+IMU readings follow the frames; they are not read.
 
 Source: ScanNet/ScanNet, `SensReader/python/SensorData.py` and `SensReader/c++/src/sensorData/sensorData.h`.
 """
@@ -28,11 +28,11 @@ MILLIMETRES = 1000.0
 """Depth units per metre of what `SensFile.depth` returns."""
 
 MAX_SIDE_PX = 8192
-"""A larger image than this in a header is damage; ScanNet's are 1296x968 and 640x480."""
+"""A header with a larger image is damaged; ScanNet's are 1296x968 and 640x480."""
 MAX_NAME_BYTES = 4096
 MAX_DEPTH_SHIFT = 1e6
 PAYLOAD_SLACK_BYTES = 65536
-"""A payload longer than twice the raw image and this is damage: no codec makes images that much larger."""
+"""A payload longer than twice the raw image plus this is damaged: no codec expands images that much."""
 
 _HEADER = struct.Struct("<64f2i4IfQ")
 _FRAME = struct.Struct("<64s4Q")
@@ -44,7 +44,7 @@ _UNREADABLE = (*UNREADABLE, zlib.error)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SensHeader:
-    """What is said once for all frames.
+    """The header, which holds for all frames.
 
     Attributes:
         sensor: name of the device.
@@ -52,7 +52,7 @@ class SensHeader:
         colour_codec: "raw", "png" or "jpeg"; depth_codec: "raw" or "zlib".
         colour_hw, depth_hw: height and width in pixels.
         depth_shift: stored depth units per metre.
-        frames: number of frames that the file promises.
+        frames: number of frames according to the header.
         sha256: hash of the header's bytes.
     """
 
@@ -69,21 +69,22 @@ class SensHeader:
 
 
 class SensFile:
-    """One `.sens` file, with random access to its frames; it keeps no payload and no open handle.
+    """One `.sens` file, with random access to its frames; it holds no payload and no open file.
 
-    Opening walks once over the frames' headers, 96 bytes each, past their payloads: its time and its memory (24 bytes a
-    frame) follow what is in the file, never what damaged numbers in it claim.
+    Opening reads the frames' headers, 96 bytes each, and seeks past their payloads. Its time and memory (24 bytes a
+    frame) are bounded by the size of the file, whatever damaged numbers in it say.
 
     Args:
         path: the file.
 
     Attributes:
-        header: what holds for all frames.
-        frames: number of frames, all of them whole.
-        offsets, colour_bytes, depth_bytes: int64 [frames]; where each frame's header starts, and its payloads' lengths.
+        header: the header.
+        frames: number of frames, all of them complete.
+        offsets, colour_bytes, depth_bytes: int64 [frames]; offset of each frame's header, and lengths of its payloads.
 
     Raises:
-        UserError: no such file, not version 4, unknown codecs, absurd sizes, or fewer whole frames than promised.
+        UserError: no such file, not version 4, unknown codecs, implausible sizes, or fewer complete frames than the
+            header says.
     """
 
     def __init__(self, path: Path) -> None:
@@ -118,9 +119,9 @@ class SensFile:
             raise self._damaged(i, "colour", _one_line(error)) from error
 
     def depth(self, i: int) -> np.ndarray:
-        """Depth of frame `i`, uint16 [H, W] in millimetres along the camera's axis, 0 where there is none.
+        """Depth of frame `i`, uint16 [H, W] in millimetres along the optical axis, 0 where there is none.
 
-        Where the file's unit is another one the values are converted and rounded; what is then beyond 65.5 m becomes 0.
+        Where the file has another unit, values are converted and rounded; those beyond 65.5 m become 0.
         UserError, with the frame's number, where it cannot be decoded.
         """
         start = int(self.offsets[i]) + _FRAME.size + int(self.colour_bytes[i])
@@ -128,12 +129,13 @@ class SensFile:
         height, width = self.header.depth_hw
         expected = height * width * 2
         if self.header.depth_codec == "zlib":
-            unpack = zlib.decompressobj()
+            decompressor = zlib.decompressobj()
             try:
-                content = unpack.decompress(content, expected + 1)
+                # Bounded: a damaged payload may expand to gigabytes.
+                content = decompressor.decompress(content, expected + 1)
             except zlib.error as error:
                 raise self._damaged(i, "depth", _one_line(error)) from error
-            if len(content) == expected and not unpack.eof:
+            if len(content) == expected and not decompressor.eof:
                 raise self._damaged(i, "depth", "its end is missing")
         if len(content) != expected:
             more = "more than " if len(content) > expected else ""
@@ -152,7 +154,7 @@ class SensFile:
         return np.frombuffer(content, "<f4").reshape(4, 4).astype(np.float32)
 
     def identity(self) -> str:
-        """Hash over the file's size, its header and the length of every payload; cheap, and not one of the pixels."""
+        """Hash over the file's size, its header and the length of every payload, not over the pixels."""
         digest = hashlib.sha256(f"{self.size_bytes} {self.header.sha256}\n".encode())
         for column in (self.offsets, self.colour_bytes, self.depth_bytes):
             digest.update(np.ascontiguousarray(column, "<i8").tobytes())
@@ -213,7 +215,7 @@ def _read_header(file: BinaryIO, path: Path) -> SensHeader:
 
 
 def _read_index(file: BinaryIO, path: Path, size: int, header: SensHeader) -> np.ndarray:
-    """int64 [frames, 3]: offset, colour bytes and depth bytes of every frame. `file` stands at the first of them."""
+    """int64 [frames, 3]: offset, colour bytes and depth bytes of every frame. `file` is positioned at the first."""
     most_colour = 2 * 3 * header.colour_hw[0] * header.colour_hw[1] + PAYLOAD_SLACK_BYTES
     most_depth = 2 * 2 * header.depth_hw[0] * header.depth_hw[1] + PAYLOAD_SLACK_BYTES
     rows: list[tuple[int, int, int]] = []
@@ -223,7 +225,7 @@ def _read_index(file: BinaryIO, path: Path, size: int, header: SensHeader) -> np
         if len(content) < _FRAME.size:
             break
         _, _, _, colour_bytes, depth_bytes = _FRAME.unpack(content)
-        # Python's integers do not overflow: a byte count of 2^64 - 1 is past the end, not before the start.
+        # In Python's unbounded integers: a damaged length of 2^64 - 1 must not wrap around.
         end = offset + _FRAME.size + colour_bytes + depth_bytes
         if end > size or colour_bytes > most_colour or depth_bytes > most_depth:
             break
@@ -232,7 +234,7 @@ def _read_index(file: BinaryIO, path: Path, size: int, header: SensHeader) -> np
         offset = end
     if len(rows) < header.frames:
         raise UserError(
-            f"{path} is damaged or not fully downloaded: {len(rows)} of {header.frames} frames are whole; "
+            f"{path} is damaged or not fully downloaded: {len(rows)} of {header.frames} frames are complete; "
             "get the file again"
         )
     return np.array(rows, np.int64).reshape(-1, 3)

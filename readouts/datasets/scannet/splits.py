@@ -1,4 +1,4 @@
-"""The splits of ScanNet v2: which scans a copy's split files name, and which of them are whole.
+"""The splits of ScanNet v2: the scans that a copy's split files list, and which of them are complete.
 
     <root>/scannetv2_train.txt, scannetv2_val.txt      one scan a line; also looked for in splits/ and Tasks/Benchmark/
 
@@ -7,14 +7,10 @@ Source: ScanNet/ScanNet, `Tasks/Benchmark/`.
 
 import dataclasses
 import hashlib
-import os
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
+from readouts.datasets.opening import open_all, refuse_missing
 from readouts.datasets.scannet.scans import SUBSAMPLED, Scan, open_scan
 from rvm_bench.api.task import Coverage
 from rvm_bench.errors import UserError, unknown_name
@@ -22,10 +18,10 @@ from rvm_bench.formats.hashes import file_sha256
 
 SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}
 SPLIT_FOLDERS = ("", "splits", "Tasks/Benchmark")
-"""Where below the root a split file is looked for, in this order; the last is its place in ScanNet/ScanNet."""
+"""Folders below the root in which a split file is looked for, in this order; the last is that of ScanNet/ScanNet."""
 OFFICIAL_SCANS = {"train": 1201, "val": 312}
 OFFICIAL_ROOMS = 707
-"""Rooms 0 to 706 are in train or val, with all their scans in one of the two; `VAL_ROOMS` lists those of val."""
+"""Rooms 0 to 706 are in train or val, each with all its scans; `VAL_ROOMS` lists those of val."""
 # fmt: off
 VAL_ROOMS = frozenset((
     11, 15, 19, 25, 30, 46, 50, 63, 64, 77, 81, 84, 86, 88, 95, 100, 131, 139, 144, 146, 149, 153, 164, 169, 187,
@@ -39,7 +35,6 @@ VAL_ROOMS = frozenset((
 # fmt: on
 
 _SCAN_NAME = re.compile(r"scene(\d{4})_\d{2}")
-_THREADS = min(16, 2 * (os.cpu_count() or 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,11 +43,11 @@ class ScanSplit:
 
     Attributes:
         split: "train" or "val".
-        listed: number of scans that the split file names.
-        scans: those that are whole, in the order of the split file.
-        problems: of each of the others, by name, what is wrong.
-        manifest_sha256: hash over the split file's content and every scan's name, frames and `Scan.identity`. Content
-            of images is not in it: reading terabytes before every run would cost more than the run.
+        listed: number of scans in the split file.
+        scans: those that are complete, in the order of the split file.
+        problems: name of each other scan -> what is wrong with it.
+        manifest_sha256: hash over the split file's content and every scan's name, frames and `Scan.identity`. It does
+            not cover the pixels: reading terabytes before every run would cost more than the run.
     """
 
     split: str
@@ -63,7 +58,7 @@ class ScanSplit:
 
     @property
     def coverage(self) -> Coverage:
-        """How much of the official split is there, in scans."""
+        """The part of the official split that the copy holds, in scans."""
         return Coverage(
             listed=self.listed,
             usable=len(self.scans),
@@ -80,29 +75,47 @@ def open_split(root: Path, split: str, *, allow_missing: bool = False) -> ScanSp
 
     Raises:
         UserError: no split file; the copy is scannet_frames_25k; a scan is missing or damaged and `allow_missing` is
-            false; or none is whole. It tells the first problem and how many there are.
+            false; or no scan is complete. The message has the first problem and the number of problems.
     """
     file, names = read_split(root, split)
     _refuse_subsampled(root)
-    scans, problems = _examined(names, lambda name: _with_first_frame(open_scan(root, name)), f"reading {split} scans")
-    if problems and not (allow_missing and scans):
-        first, *others = problems.values()
-        mend = "no scan is whole" if allow_missing else "--allow-missing leaves the scan out, the score is then partial"
-        more = f" (and {len(others)} more)" if others else ""
-        raise UserError(f"{first}{more}; `rvm-bench data check scannet --data {root}` lists everything; {mend}")
-    lines = "".join(f"{scan.name} {scan.frames} {scan.identity()}\n" for scan in scans)
+
+    def open_one(name: str) -> Scan:
+        scan = open_scan(root, name)
+        scan.colour(0), scan.depth(0)
+        return scan
+
+    scans, problems = open_all(names, open_one, doing=f"reading {split} scans", unit="scan")
+    refuse_missing(
+        list(problems.values()),
+        listed=len(names),
+        usable=len(scans),
+        allow_missing=allow_missing,
+        task="scannet",
+        root=root,
+        unit="scan",
+    )
+    lines = "".join(f"{scan.name} {scan.frames} {scan.identity()}\n" for scan in scans.values())
     manifest = hashlib.sha256(f"{split} {file_sha256(file)}\n{lines}".encode()).hexdigest()
-    return ScanSplit(split=split, listed=len(names), scans=tuple(scans), problems=problems, manifest_sha256=manifest)
+    return ScanSplit(
+        split=split, listed=len(names), scans=tuple(scans.values()), problems=problems, manifest_sha256=manifest
+    )
 
 
 def check_split(root: Path, split: str) -> list[str]:
     """All that is wrong with a copy of a split, one line each, after decoding every frame of every scan.
 
-    A scan that is damaged in several places tells the first. The official split is 1201 train and 312 val scans.
+    Of a scan that is damaged in several places only the first is named. The official splits have 1201 and 312 scans.
     """
     _, names = read_split(root, split)
     _refuse_subsampled(root)
-    _, problems = _examined(names, lambda name: _with_every_frame(open_scan(root, name)), f"decoding {split} scans")
+
+    def decode(name: str) -> None:
+        scan = open_scan(root, name)
+        for i in range(scan.frames):
+            scan.colour(i), scan.depth(i)
+
+    _, problems = open_all(names, decode, doing=f"decoding {split} scans", unit="scan")
     lines = [f"{name}: {problem}" for name, problem in problems.items()]
     lines += [f"{name}: not in the official {split} split" for name in names if not is_official(name, split)]
     official = sum(is_official(name, split) for name in names)
@@ -112,10 +125,10 @@ def check_split(root: Path, split: str) -> list[str]:
 
 
 def read_split(root: Path, split: str) -> tuple[Path, list[str]]:
-    """The split file, and the scans it names.
+    """The split file, and the names of its scans.
 
     Raises:
-        UserError: no such split, no such file, or it names nothing, something twice, or what is no scan.
+        UserError: no such split, no such file, or a file that is empty, has a name twice, or one that is no scan's.
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -138,38 +151,10 @@ def read_split(root: Path, split: str) -> tuple[Path, list[str]]:
 
 
 def is_official(name: str, split: str) -> bool:
-    """Whether a scan's room belongs to this official split."""
+    """Whether a scan's room belongs to the official split."""
     match = _SCAN_NAME.fullmatch(name)
     room = int(match[1]) if match else OFFICIAL_ROOMS
     return room < OFFICIAL_ROOMS and (room in VAL_ROOMS) == (split == "val")
-
-
-def _with_first_frame(scan: Scan) -> Scan:
-    scan.colour(0), scan.depth(0)
-    return scan
-
-
-def _with_every_frame(scan: Scan) -> Scan:
-    for i in range(scan.frames):
-        scan.colour(i), scan.depth(i)
-    return scan
-
-
-def _examined(names: Sequence[str], examine: Callable[[str], Scan], doing: str) -> tuple[list[Scan], dict[str, str]]:
-    """The scans that `examine` returns, and what it found wrong with the others; several at a time."""
-
-    def one(name: str) -> Scan | str:
-        try:
-            return examine(name)
-        except UserError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(one, names)
-        bar = tqdm(results, desc=doing, total=len(names), unit="scan", leave=False, disable=None)
-        found = dict(zip(names, bar, strict=True))
-    scans = [scan for scan in found.values() if isinstance(scan, Scan)]
-    return scans, {name: scan for name, scan in found.items() if isinstance(scan, str)}
 
 
 def _refuse_subsampled(root: Path) -> None:

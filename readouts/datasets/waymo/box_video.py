@@ -1,7 +1,7 @@
-"""A driving video with boxes that keep their ids in time: what every form of the Waymo data set on disk becomes.
+"""A driving video with tracked boxes: the common representation of both versions of the Waymo data set.
 
-Frames are the camera's own, ten in a second, in the order of their times. A box is tight around what is visible of its
-object (waymo-open-dataset, docs/labeling_specifications.md), so a track has gaps where its object is hidden.
+Frames are those of one camera at 10 Hz, ordered by time. A box encloses the visible part of its object tightly
+(waymo-open-dataset, docs/labeling_specifications.md), so a track has gaps where its object is occluded.
 """
 
 import dataclasses
@@ -19,14 +19,20 @@ from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.media.resize import SizeRule
 from rvm_bench.media.resize import resize as resize_frames
 
+FRONT = 1
+"""Number of the FRONT camera, the only one that is read (CameraName of dataset.proto in v1, of
+v2/perception/camera_image.py in v2)."""
+FRAMES, STRIDE = 16, 2
+"""Frames of a clip, and camera frames from one to the next: 10 Hz become 5 Hz. The sources are in `WaymoProtocol`."""
 RATE_HZ = 10
 """Of the camera (Sun et al., CVPR 2020)."""
 RATE_TOLERANCE = 0.2
-"""By how much of itself the median time between frames may differ from that. A copy of every second frame would make
-everything twice as fast, and is refused."""
+"""Relative tolerance of the median time between frames. A copy of every second frame would double all speeds, and is
+refused."""
 IRREGULAR = 0.5, 1.5
-"""A step between frames shorter or longer than these multiples of the median is a break: no clip may run across it."""
+"""An interval between frames below or above these multiples of the median is a gap, which no clip may cross."""
 FAR_PX = 1e6
+"""A coordinate beyond this is damaged."""
 TYPES = {0: "unknown", 1: "vehicle", 2: "pedestrian", 3: "sign", 4: "cyclist"}
 """Label.Type of label.proto, BoxType of v2/perception/box.py; signs have no boxes in the image."""
 
@@ -40,10 +46,10 @@ _UNREADABLE = (
 
 
 class Pictures(Protocol):
-    """The encoded frames of a video. It is pickled with it, so it holds a path and no open file.
+    """The encoded frames of a video. It is pickled with the video, so it holds a path and no open file.
 
     Attributes:
-        file: where they are, for messages.
+        file: the file that holds them.
         file_bytes: its size.
     """
 
@@ -54,17 +60,17 @@ class Pictures(Protocol):
     def file_bytes(self) -> int: ...
 
     def read(self, frames: Sequence[int]) -> list[bytes]:
-        """The JPEGs of frames by number, in the order asked for. UserError where they cannot be read."""
+        """The JPEGs of frames by number, in the given order. UserError where they cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class BoxRows:
-    """Boxes as they are stored: one row for each object in each frame, in any order.
+    """Boxes as stored: one row per object and frame, in any order.
 
     Attributes:
-        file: where they come from, for messages.
+        file: that they were read from, for messages.
         time_us: int64 [R], the time of the row's frame in microseconds.
-        ids: of the objects, R strings; one object has one id in the whole video.
+        ids: R strings; an object has the same id in all frames.
         types: int [R], keys of `TYPES`.
         yxyx_px: float64 [R, 4], y0, x0, y1, x1 in pixels.
     """
@@ -80,7 +86,7 @@ class BoxRows:
 class BoxVideo:
     """The frames of one camera in time order, and n tracks of boxes in them. Made by `box_video`.
 
-    It holds rows of boxes, not arrays over all frames, so that a thousand videos fit in memory and through a pipe.
+    It holds rows of boxes, not arrays over all frames, so that a thousand videos fit in memory and can be pickled.
 
     Attributes:
         name: of the segment, unique in the data set.
@@ -105,45 +111,40 @@ class BoxVideo:
     def length(self) -> int:
         return len(self.time_us)
 
-    @property
-    def boxes(self) -> np.ndarray:
-        """float32 [T, n, 4] as y0, x0, y1, x1 in pixels, zeros where a track has no box."""
-        return self.tracks(np.arange(self.length))[0]
-
-    @property
-    def present(self) -> np.ndarray:
-        """Whether a track has a box, bool [T, n]."""
-        return self.tracks(np.arange(self.length))[1]
-
     def tracks(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`boxes` and `present` of some frames, int [k]: float32 [k, n, 4] and bool [k, n]."""
+        """The tracks in some frames, by frame number int [k].
+
+        Returns:
+            boxes float32 [k, n, 4] as y0, x0, y1, x1 in pixels, zeros where a track has no box; and whether it has one,
+            bool [k, n].
+        """
         boxes = np.zeros((len(frames), len(self.ids), 4), np.float32)
         present = np.zeros(boxes.shape[:2], bool)
-        for place, frame in enumerate(frames):
+        for i, frame in enumerate(frames):
             first, last = np.searchsorted(self.row_frame, (frame, frame + 1))
-            boxes[place, self.row_track[first:last]] = self.row_yxyx_px[first:last]
-            present[place, self.row_track[first:last]] = True
+            boxes[i, self.row_track[first:last]] = self.row_yxyx_px[first:last]
+            present[i, self.row_track[first:last]] = True
         return boxes, present
 
     def frames(self, indices: Sequence[int] | np.ndarray, *, resize: SizeRule | None = None) -> np.ndarray:
-        """uint8 [k, H, W, 3] RGB of frames by number; only these are decoded, and at most one is held at full size.
+        """uint8 [k, H, W, 3] RGB of frames by number; only these are decoded, one at a time at full size.
 
         Args:
-            resize: rule for the size of the result, as `resize.short_side(256)`; None keeps the video's.
+            resize: rule for the size of the result, such as `resize.short_side(256)`; None keeps the video's.
 
         Raises:
             UserError: a frame cannot be read, or has another size than the first.
         """
         numbers = [int(i) for i in indices]
         if not numbers or min(numbers) < 0 or max(numbers) >= self.length:
-            raise UserError(f"frames {numbers} of {self.name} were asked for; it has frames 0 to {self.length - 1}")
+            raise UserError(f"{self.name} has frames 0 to {self.length - 1}, not {numbers}")
         size_hw = resize(self.size_hw) if resize else self.size_hw
         encoded = zip(numbers, self.pictures.read(numbers), strict=True)
         return np.concatenate([resize_frames(self._decode(i, jpeg)[None], size_hw) for i, jpeg in encoded])
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """First frame and number of frames of each stretch without an irregular step; one where there is none."""
+        """First frame and number of frames of each stretch without a gap in time."""
         steps = np.diff(self.time_us)
         median = np.median(steps) if len(steps) else 0
         breaks = np.flatnonzero((steps < IRREGULAR[0] * median) | (steps > IRREGULAR[1] * median))
@@ -151,8 +152,8 @@ class BoxVideo:
         return [(first, last - first) for first, last in zip(firsts, [*firsts[1:], self.length], strict=True)]
 
     def identity(self) -> str:
-        """A hash of all times, boxes, ids and types, and of the size of the file with the pictures; their content, two
-        hundred gigabytes in all, is not in it."""
+        """A hash over all times, boxes, ids and types, and over the size of the file with the pictures; not over the
+        pictures, which are two hundred gigabytes in all."""
         digest = hashlib.sha256(f"{self.name} {self.pictures.file_bytes} {self.size_hw} {self.ids}\n".encode())
         for array in (self.time_us, self.types, self.row_frame, self.row_track, self.row_yxyx_px):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -172,13 +173,17 @@ class BoxVideo:
 
 
 def box_video(name: str, *, time_us: np.ndarray, pictures: Pictures, rows: BoxRows) -> BoxVideo:
-    """A video from its parts, verified: `time_us` int64 [T] are the times of the frames that `pictures` counts.
+    """A verified video. Of the pictures only the header of the first is read.
 
-    Of the pictures only the head of the first is looked at.
+    Args:
+        name: of the segment.
+        time_us: int64 [T], times of the frames that `pictures` numbers, in order.
+        pictures: the encoded frames.
+        rows: the boxes.
 
     Raises:
-        UserError: no frame; a frame twice; times that are not ten in a second; a box in no frame, twice, without an
-            id, of an unknown type, not finite, or with a negative side.
+        UserError: no frame; a frame twice; a frame rate other than 10 Hz; a box that belongs to no frame, is there
+            twice, has no id, an unknown type, a coordinate that is not finite, or a negative side.
     """
     if not len(time_us):
         raise UserError(f"{pictures.file} has no frame of the FRONT camera; get the file again")
@@ -193,22 +198,22 @@ def box_video(name: str, *, time_us: np.ndarray, pictures: Pictures, rows: BoxRo
                 "data, not a subsampled copy"
             )
     frame = np.searchsorted(time_us, rows.time_us)
-    lost = time_us[np.minimum(frame, len(time_us) - 1)] != rows.time_us
-    _refuse(rows, lost, f"is at a time that {pictures.file} has no FRONT frame of")
+    frameless = time_us[np.minimum(frame, len(time_us) - 1)] != rows.time_us
+    _refuse(rows, frameless, f"is at a time at which {pictures.file} has no FRONT frame")
     _refuse(rows, [not i for i in rows.ids], "has no object id")
     _refuse(rows, ~np.isin(rows.types, list(TYPES)), f"has a type that is none of {', '.join(map(str, TYPES))}")
-    _refuse(rows, ~(np.abs(rows.yxyx_px) < FAR_PX).all(axis=1), "is not finite, or a million pixels away")
+    _refuse(rows, ~(np.abs(rows.yxyx_px) < FAR_PX).all(axis=1), "is not finite, or beyond a million pixels")
     sides = rows.yxyx_px[:, 2:] - rows.yxyx_px[:, :2]
     _refuse(rows, (sides < 0).any(axis=1), "has a negative side")
     labels, track = np.unique(np.asarray(rows.ids, object), return_inverse=True)
-    # Tracks by time, then by id, whatever the order on disk.
+    # Tracks are ordered by their first frame, then by id, so that the order on disk does not matter.
     first_seen = np.full(len(labels), len(time_us))
     np.minimum.at(first_seen, track, frame)
     by_time = np.argsort(first_seen, kind="stable")
     track = np.argsort(by_time)[track]
     order = np.lexsort((track, frame))
-    again = (np.diff(frame[order]) == 0) & (np.diff(track[order]) == 0)
-    _refuse(rows, np.isin(np.arange(len(order)), order[1:][again]), "stands in its frame twice")
+    repeated = (np.diff(frame[order]) == 0) & (np.diff(track[order]) == 0)
+    _refuse(rows, np.isin(np.arange(len(order)), order[1:][repeated]), "is in its frame twice")
     _, first_row = np.unique(track[order], return_index=True)
     return BoxVideo(
         name=name,
@@ -224,6 +229,7 @@ def box_video(name: str, *, time_us: np.ndarray, pictures: Pictures, rows: BoxRo
 
 
 def _refuse(rows: BoxRows, wrong: Sequence[bool] | np.ndarray, what: str) -> None:
+    """Raises UserError for the first row that is wrong, bool [R]."""
     if np.any(wrong):
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(
@@ -246,14 +252,7 @@ def _not_a_picture(i: int, pictures: Pictures, error: Exception) -> DamagedFile:
     return DamagedFile(f"frame {i} of {pictures.file} cannot be read as a JPEG ({why}); get the file again")
 
 
-FRAMES = 16
-
-
-STRIDE = 2
-"""The camera's frames from one frame of a clip to the next: 10 a second become 5."""
-
-
 def window_starts(video: BoxVideo, *, frames: int = FRAMES, stride: int = STRIDE) -> np.ndarray:
-    """int64: every frame that a clip without a break can begin with, in order."""
+    """int64: every frame at which a clip without a gap in time can start, in order."""
     span = (frames - 1) * stride + 1
     return np.concatenate([first + np.arange(max(0, count - span + 1)) for first, count in video.runs])

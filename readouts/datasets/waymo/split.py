@@ -5,21 +5,19 @@
 
     <root>/training/segment-<segment>_with_camera_labels.tfrecord      v1, see `v1.py`; also validation/
 
-There are no lists of segments: a split is the files in its folder. So a segment whose files are all absent cannot be
-named; that there are fewer than the official number is told.
+There are no lists of segments: a split is the files in its folder. So a segment of which every file is missing cannot
+be named; only the number of segments is compared with the official one.
 """
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from readouts.datasets.opening import open_all, refuse_missing
 from readouts.datasets.waymo.box_video import FRAMES, STRIDE, BoxVideo, window_starts
 from readouts.datasets.waymo.v1 import open_segment_v1
 from readouts.datasets.waymo.v2 import BOXES, IMAGES, open_segment_v2
@@ -30,8 +28,6 @@ from rvm_bench.formats.tfrecord import check_records
 OFFICIAL_SEGMENTS = {"training": 798, "validation": 202}
 """Segments of each split in the v2 bucket; Sun et al., CVPR 2020, give their sum. Those of testing have no boxes."""
 
-_THREADS = min(16, 2 * (os.cpu_count() or 1))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class WaymoSplit:
@@ -39,9 +35,9 @@ class WaymoSplit:
 
     Attributes:
         split: "training" or "validation".
-        listed: segments that any file of the split's folder names.
+        listed: number of segments with any file in the split's folder.
         videos: those that can be used, in the order of their names.
-        problems: of each of the others, by name, what is wrong.
+        problems: name of each other segment -> what is wrong with it.
         manifest_sha256: hash over every segment's name and `BoxVideo.identity`.
     """
 
@@ -53,18 +49,18 @@ class WaymoSplit:
 
     @property
     def breaks(self) -> list[str]:
-        """One line for each segment with irregular steps between its frames, which no clip runs across."""
+        """One line for each segment with gaps in time, which no clip crosses."""
         return [
-            f"{self.split}: {video.name} has {video.length} frames with irregular steps before frame "
-            f"{', '.join(str(first) for first, _ in video.runs[1:4])}; no clip runs across one"
+            f"{self.split}: {video.name} has {video.length} frames with gaps in time before frame "
+            f"{', '.join(str(first) for first, _ in video.runs[1:4])}; no clip crosses one"
             for video in self.videos
             if len(video.runs) > 1
         ]
 
     @property
     def coverage(self) -> Coverage:
-        """How much of the official split is there, in segments. They count as official where there are as many as in
-        the official split; which they are is not told."""
+        """The part of the official split that the copy holds, in segments. There is no list of the official segments:
+        all count as official where their number is the official one."""
         official = OFFICIAL_SEGMENTS[self.split]
         return Coverage(
             listed=self.listed,
@@ -76,23 +72,24 @@ class WaymoSplit:
 
 
 def open_waymo(root: Path, split: str, *, allow_missing: bool = False) -> WaymoSplit:
-    """The segments of a split, each with its keys and boxes read and its first frame's size.
+    """The segments of a split, each with its keys, boxes and frame size; its frames are not decoded.
 
     Raises:
         UserError: no folder of the split, or none of its files; a segment is incomplete, damaged or too short for a
-            clip and `allow_missing` is false; or none can be used. It tells the first problem and how many there are.
+            clip and `allow_missing` is false; or none can be used. The message has the first problem and the number of
+            problems.
     """
     segments = _segments(root, split)
-    videos, problems = _examined(segments, f"reading {split} segments")
-    if problems and not (allow_missing and videos):
-        first, *others = problems.values()
-        mend = (
-            "no segment can be used"
-            if allow_missing
-            else "--allow-missing leaves the segment out, the score is then partial"
-        )
-        more = f" (and {len(others):,} more)" if others else ""
-        raise UserError(f"{first}{more}; `rvm-bench data check waymo --data {root}` lists everything; {mend}")
+    videos, problems = _open_segments(segments, doing=f"reading {split} segments")
+    refuse_missing(
+        list(problems.values()),
+        listed=len(segments),
+        usable=len(videos),
+        allow_missing=allow_missing,
+        task="waymo",
+        root=root,
+        unit="segment",
+    )
     digest = hashlib.sha256(f"{split}\n".encode())
     for video in videos:
         digest.update(f"{video.name} {video.identity()}\n".encode())
@@ -107,9 +104,9 @@ def open_waymo(root: Path, split: str, *, allow_missing: bool = False) -> WaymoS
 
 def check_waymo(root: Path, split: str) -> list[str]:
     """All that is wrong with a copy of a split, one line each, after decoding every frame of every segment: segments
-    that cannot be used, breaks in time, and another number of segments than the official one."""
+    that cannot be used, gaps in time, and another number of segments than the official one."""
     segments = _segments(root, split)
-    videos, problems = _examined(segments, f"decoding {split} segments", _decode_all)
+    videos, problems = _open_segments(segments, doing=f"decoding {split} segments", check=_decode_all)
     found = WaymoSplit(split=split, listed=len(segments), videos=tuple(videos), problems=problems, manifest_sha256="")
     lines = [*found.coverage.missing, *found.breaks]
     if found.listed != found.coverage.official:
@@ -118,7 +115,7 @@ def check_waymo(root: Path, split: str) -> list[str]:
 
 
 def _segments(root: Path, split: str) -> dict[str, Callable[[], BoxVideo]]:
-    """What opens each segment of a split, by name in order."""
+    """Name of each segment of a split -> a function that opens it; ordered by name."""
     if split not in OFFICIAL_SEGMENTS:
         raise unknown_name("split", split, OFFICIAL_SEGMENTS)
     folder = root / split
@@ -139,37 +136,30 @@ def _segments(root: Path, split: str) -> dict[str, Callable[[], BoxVideo]]:
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    """The files of a folder with a suffix, other than hidden ones, in order; none where there is no such folder."""
+    """The files of a folder with a suffix, without hidden ones, sorted; none where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(file for file in folder.iterdir() if file.suffix == suffix and not file.name.startswith("."))
 
 
-def _examined(
-    segments: dict[str, Callable[[], BoxVideo]], doing: str, further: Callable[[BoxVideo], object] = lambda video: None
+def _open_segments(
+    segments: dict[str, Callable[[], BoxVideo]], *, doing: str, check: Callable[[BoxVideo], object] = lambda video: None
 ) -> tuple[list[BoxVideo], dict[str, str]]:
-    """The segments that can be used, and what is wrong with the others; several at a time."""
+    """The segments that can be used, and what is wrong with the others."""
 
-    def one(name: str) -> BoxVideo | str:
-        try:
-            video = segments[name]()
-            if not len(window_starts(video)):
-                span = (FRAMES - 1) * STRIDE + 1
-                return f"{video.pictures.file} has {video.length} frames; a clip takes {span} without a break"
-            further(video)
-        except UserError as error:
-            return str(error)
+    def open_one(name: str) -> BoxVideo:
+        video = segments[name]()
+        if not len(window_starts(video)):
+            span = (FRAMES - 1) * STRIDE + 1
+            raise UserError(f"{video.pictures.file} has {video.length} frames; a clip takes {span} without a gap")
+        check(video)
         return video
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(one, segments)
-        bar = tqdm(results, desc=doing, total=len(segments), unit="segment", leave=False, disable=None)
-        found = dict(zip(segments, bar, strict=True))
-    problems = {name: video for name, video in found.items() if isinstance(video, str)}
+    opened, problems = open_all(segments, open_one, doing=doing, unit="segment")
     videos: dict[str, BoxVideo] = {}
-    for name, video in found.items():
-        # A v1 file says itself which segment it is.
-        if isinstance(video, BoxVideo) and videos.setdefault(video.name, video) is not video:
+    for name, video in opened.items():
+        # The name of a v1 segment is in its file, and two files may hold the same one.
+        if videos.setdefault(video.name, video) is not video:
             problems[name] = f"{video.pictures.file} holds segment {video.name} again; delete one of the two files"
     return list(videos.values()), problems
 

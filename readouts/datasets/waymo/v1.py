@@ -1,14 +1,14 @@
-"""One segment of the Waymo Open Dataset v1: camera frames and their boxes out of a TFRecord of Frame messages.
+"""One segment of the Waymo Open Dataset v1: camera frames and their boxes from a TFRecord of Frame messages.
 
-A record is a frame of all sensors, most of it laser range images that a video does not need. So the fields of a record
-are walked over, and only the name, the time and the camera labels are read; of a picture its place in the file is kept.
-This verifies the checksums of the framing alone; `rvm_bench.formats.tfrecord.check_records` reads everything and
-verifies the others too.
+A record is one frame of all sensors, most of it lidar range images. Fields that are not needed are skipped by seeking:
+only name, time and camera labels are read, and for each image its offset in the file is noted. So only the checksums of
+the record lengths are verified; `rvm_bench.formats.tfrecord.check_records` reads everything and verifies those of the
+data too.
 
 Fields, by number: Frame {1 context, 2 timestamp_micros, 4 images, 8 camera_labels}; Context {1 name};
 CameraImage {1 name, 2 image}; CameraLabels {1 name, 2 labels}; Label {1 box, 3 type, 4 id};
 Box {1 center_x, 2 center_y, 4 width, 5 length}. A box in an image has its extent along x in `length` and along y in
-`width`, in pixels. `camera_labels` are drawn by people; `projected_lidar_labels` (9) are not read.
+`width`, in pixels. `camera_labels` are human annotations; `projected_lidar_labels` (9) are not read.
 
 Source: waymo-research/waymo-open-dataset, `src/waymo_open_dataset/dataset.proto` and `label.proto`.
 """
@@ -21,20 +21,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from readouts.datasets.waymo.box_video import BoxRows, BoxVideo, box_video
+from readouts.datasets.waymo.box_video import FRONT, BoxRows, BoxVideo, box_video
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.formats.protobuf import Field, message_classes, parse, text, walk_fields
 from rvm_bench.formats.tfrecord import HEADER_BYTES, record_index
 
-FRONT = 1
-"""CameraName of dataset.proto, as in v2."""
 CONTEXT, TIME, IMAGE, LABELS = 1, 2, 4, 8
 IMAGE_CAMERA, IMAGE_JPEG = 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CameraBoxes:
-    """What people drew into one image.
+    """The annotated boxes of one image.
 
     Attributes:
         yxyx_px: float64 [n, 4], y0, x0, y1, x1 in pixels.
@@ -54,7 +52,7 @@ class WaymoFrame:
     Attributes:
         segment: name of the segment, as v2 calls it too.
         time_us: microseconds.
-        jpegs: camera -> where its JPEG begins in the file, and its length, in bytes.
+        jpegs: camera -> (offset in the file, length) of its JPEG, in bytes.
         boxes: camera -> its boxes; a camera without an entry was not labelled in this frame.
     """
 
@@ -68,8 +66,8 @@ def read_frames(file: Path) -> Iterator[WaymoFrame]:
     """The frames of a segment, in the order of the file.
 
     Raises:
-        UserError: the file's framing is damaged, a record is no Frame, lacks a name or a time, or has a camera twice;
-            or a box lacks a coordinate.
+        UserError: a record's length is damaged, a record is no Frame, lacks a name or a time, or has a camera twice; or
+            a box lacks a coordinate.
     """
     index = record_index(file)
     try:
@@ -82,7 +80,7 @@ def read_frames(file: Path) -> Iterator[WaymoFrame]:
 
 
 def open_segment_v1(file: Path, camera: int = FRONT) -> BoxVideo:
-    """The frames of one camera of a segment, and its boxes, in the order of time.
+    """The frames of one camera of a segment and their boxes, ordered by time.
 
     Raises:
         UserError: as `read_frames`; frames of several segments; frames without a picture of the camera; no frame that
@@ -93,8 +91,8 @@ def open_segment_v1(file: Path, camera: int = FRONT) -> BoxVideo:
         raise UserError(f"{file} has no frame; get the file again")
     if len({frame.segment for frame in frames}) > 1:
         raise UserError(f"{file} holds frames of more than one segment; get the file again")
-    if lost := [frame.time_us for frame in frames if camera not in frame.jpegs]:
-        raise UserError(f"{file} has no picture of camera {camera} at time {lost[0]}; get the file again")
+    if missing := [frame.time_us for frame in frames if camera not in frame.jpegs]:
+        raise UserError(f"{file} has no picture of camera {camera} at time {missing[0]}; get the file again")
     labelled = [(frame.time_us, frame.boxes[camera]) for frame in frames if camera in frame.boxes]
     if not labelled:
         raise UserError(f"{file} has no boxes of camera {camera}; expected a file *_with_camera_labels.tfrecord")
@@ -108,7 +106,7 @@ def open_segment_v1(file: Path, camera: int = FRONT) -> BoxVideo:
     pictures = RecordPictures(
         file=file,
         file_bytes=file.stat().st_size,
-        places=np.array([frame.jpegs[camera] for frame in frames], np.int64),
+        offsets=np.array([frame.jpegs[camera] for frame in frames], np.int64),
     )
     return box_video(
         frames[0].segment,
@@ -123,20 +121,20 @@ class RecordPictures:
     """JPEGs within the records of a file; a `readouts.datasets.waymo.box_video.Pictures`.
 
     Attributes:
-        places: int64 [T, 2], where each frame's JPEG begins, and its length, in bytes.
+        offsets: int64 [T, 2], offset in the file and length of each frame's JPEG, in bytes.
     """
 
     file: Path
     file_bytes: int
-    places: np.ndarray
+    offsets: np.ndarray
 
     def read(self, frames: Sequence[int]) -> list[bytes]:
-        """The JPEGs of frames by number, and nothing else of the file."""
+        """The JPEGs of frames by number; nothing else of the file is read."""
         found = []
         try:
             with self.file.open("rb") as opened:
                 for frame in frames:
-                    start, length = self.places[frame].tolist()
+                    start, length = self.offsets[frame].tolist()
                     opened.seek(start)
                     found.append(opened.read(length))
                     if len(found[-1]) < length:
@@ -157,8 +155,8 @@ def _read_frame(file: BinaryIO, start: int, end: int, where: str) -> WaymoFrame:
         elif field.number == TIME:
             time_us = field.value
         elif field.number == IMAGE:
-            camera, place = _find_jpeg(file, field, f"{where}, image")
-            _add(jpegs, camera, place, f"{where}: image")
+            camera, jpeg = _find_jpeg(file, field, f"{where}, image")
+            _add(jpegs, camera, jpeg, f"{where}: image")
         elif field.number == LABELS:
             labels = parse(_messages()["CameraLabels"], _content(file, field), f"{where}, camera labels")
             _add(boxes, labels.name, _boxes(labels.labels, f"{where}, camera {labels.name}"), f"{where}: labels")
@@ -168,7 +166,7 @@ def _read_frame(file: BinaryIO, start: int, end: int, where: str) -> WaymoFrame:
 
 
 def _find_jpeg(file: BinaryIO, image: Field, where: str) -> tuple[int, tuple[int, int]]:
-    """The camera of an image, and where its JPEG is."""
+    """The camera of an image, and (offset, length) of its JPEG."""
     found = {field.number: field for field in walk_fields(file, image.start, image.start + image.length, where)}
     camera, jpeg = found.get(IMAGE_CAMERA), found.get(IMAGE_JPEG)
     if camera is None or camera.value is None or jpeg is None or jpeg.value is not None:
@@ -193,7 +191,7 @@ def _boxes(labels: Any, where: str) -> CameraBoxes:
 
 def _add(found: dict[int, Any], camera: int, value: Any, what: str) -> None:
     if camera in found:
-        raise UserError(f"{what} of camera {camera} stand twice; get the file again")
+        raise UserError(f"{what} of camera {camera} twice; get the file again")
     found[camera] = value
 
 

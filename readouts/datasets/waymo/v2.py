@@ -1,13 +1,13 @@
-"""One segment of the Waymo Open Dataset v2: the FRONT camera's frames and boxes, out of two parquet files.
+"""One segment of the Waymo Open Dataset v2: the FRONT camera's frames and boxes, from two parquet files.
 
-    <split>/camera_image/<segment>.parquet     a row for each frame and camera, with its JPEG
-    <split>/camera_box/<segment>.parquet       a row for each box
+    <split>/camera_image/<segment>.parquet     one row per frame and camera, with its JPEG
+    <split>/camera_box/<segment>.parquet       one row per box
 
 Rows are joined by the key columns (segment, time, camera) that both have. Columns are flat and named by a path with
-dots and brackets, "[CameraBoxComponent].box.center.x"; only those that are needed are read, and of the pictures only
-the row groups that hold the frames asked for. Pages that have checksums are verified; in a file without them, a flipped
-bit can change a number or a picture and not be noticed. A damaged page header, which no checksum covers, can make
-pyarrow take up to 2 GB for a moment before the file is refused.
+dots and brackets, "[CameraBoxComponent].box.center.x". Only the needed ones are read, and of the pictures only the row
+groups that hold the requested frames. Page checksums are verified where the file has them; where it has none, a flipped
+bit can change a number or a picture unnoticed. A damaged page header, which no checksum covers, can make pyarrow
+allocate up to 2 GB before the file is refused.
 
 Source: waymo-research/waymo-open-dataset, `src/waymo_open_dataset/v2/perception/{base,box,camera_image}.py`,
 `v2/component.py`, `v2/column_types.py`.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from readouts.datasets.waymo.box_video import BoxRows, BoxVideo, box_video
+from readouts.datasets.waymo.box_video import FRONT, BoxRows, BoxVideo, box_video
 from rvm_bench.errors import DamagedFile, UserError, optional_packages
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 IMAGES, BOXES = "camera_image", "camera_box"
 """The components, and the names of their folders."""
-FRONT = 1
-"""CameraName of v2/perception/camera_image.py."""
 SEGMENT, TIME, CAMERA = "key.segment_context_name", "key.frame_timestamp_micros", "key.camera_name"
 KEYS = {SEGMENT: "string", TIME: "integer", CAMERA: "integer"}
 OBJECT = "key.camera_object_id"
@@ -42,22 +40,22 @@ CENTER_X, CENTER_Y, SIZE_X, SIZE_Y = (
 )
 
 _BUFFER = 1 << 20
-"""Bytes read ahead of a column. Without it pyarrow holds the compressed column beside the pictures it unpacks."""
+"""Bytes of read-ahead per column. Without it pyarrow holds the whole compressed column beside the decompressed one."""
 _ROWS = 8
-"""Pictures that are taken out of a row group at a time."""
+"""Pictures that are read from a row group at a time."""
 
 
 def open_segment_v2(split_folder: Path, name: str) -> BoxVideo:
-    """The FRONT camera of segment `name`, its keys and boxes read, its pictures not yet.
+    """The FRONT camera of segment `name`, with its keys and boxes; its pictures are read on demand.
 
     Raises:
-        UserError: a file of the two is missing or is no parquet file, lacks a column or has it in another type, holds
-            another segment or an empty value; or what `box_video` refuses.
+        UserError: one of the two files is missing or is no parquet file, lacks a column or has it in another type,
+            holds another segment or an empty value; or what `box_video` refuses.
     """
     images, boxes = (split_folder / component / f"{name}.parquet" for component in (IMAGES, BOXES))
     for file, other in ((images, boxes), (boxes, images)):
         if not file.is_file():
-            raise UserError(f"{file} is missing, {other} is there; download both components of the segment")
+            raise UserError(f"{file} is missing, but {other} exists; download both components of the segment")
     keys, starts = _read(images, KEYS, also=IMAGE)
     _one_segment(images, keys[SEGMENT], name)
     row = np.flatnonzero(keys[CAMERA] == FRONT)
@@ -90,30 +88,30 @@ class ParquetPictures:
     group_starts: np.ndarray
 
     def read(self, frames: Sequence[int]) -> list[bytes]:
-        """The JPEGs of frames by number; each row group is read once, up to the last of its frames."""
-        wanted = {int(self.rows[frame]) for frame in frames}
+        """The JPEGs of frames by number; each row group is read once, up to the last requested frame in it."""
+        requested = {int(self.rows[frame]) for frame in frames}
         found: dict[int, bytes] = {}
         with _opened(self.file) as parquet:
-            for group in np.unique(np.searchsorted(self.group_starts, sorted(wanted), side="right") - 1):
+            for group in np.unique(np.searchsorted(self.group_starts, sorted(requested), side="right") - 1):
                 row, end = (int(start) for start in self.group_starts[group : group + 2])
-                last = max(i for i in wanted if i < end)
+                last = max(i for i in requested if i < end)
                 batches = parquet.iter_batches(
                     batch_size=_ROWS, row_groups=[int(group)], columns=[IMAGE], use_threads=False
                 )
                 for batch in batches:
-                    here = [i for i in range(row, row + len(batch)) if i in wanted]
-                    found.update((i, batch.column(0)[i - row].as_py()) for i in here)
+                    rows = [i for i in range(row, row + len(batch)) if i in requested]
+                    found.update((i, batch.column(0)[i - row].as_py()) for i in rows)
                     row += len(batch)
                     if row > last:
                         break
-        if lost := [frame for frame in frames if found.get(int(self.rows[frame])) is None]:
-            raise DamagedFile(f"{self.file} has no picture of FRONT frame {lost[0]}; get the file again")
+        if missing := [frame for frame in frames if found.get(int(self.rows[frame])) is None]:
+            raise DamagedFile(f"{self.file} has no picture of FRONT frame {missing[0]}; get the file again")
         return [found[int(self.rows[frame])] for frame in frames]
 
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator["ParquetFile"]:
-    """The open file; whatever pyarrow says of it, now or while it is read, is told in one line."""
+    """The open file; an exception of pyarrow, here or while the file is read, becomes a DamagedFile of one line."""
     with optional_packages(f"{file} is a parquet file, which needs", "tracking"):
         import pyarrow as pa
         from pyarrow import parquet as pq
@@ -127,11 +125,11 @@ def _opened(file: Path) -> Iterator["ParquetFile"]:
 
 
 def _read(file: Path, kinds: Mapping[str, str], also: str = "") -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Whole columns, int64, float64 or strings [rows], and the first row of each row group, int64 [groups + 1].
+    """Columns, int64, float64 or strings [rows], and the first row of each row group, int64 [groups + 1].
 
     Args:
         kinds: column -> "string", "integer" or "float".
-        also: a column of bytes that must be there, and is not read.
+        also: a column of bytes that must exist, and is not read.
     """
     with _opened(file) as parquet:
         metadata, schema = parquet.metadata, parquet.schema_arrow
@@ -152,7 +150,7 @@ def _read(file: Path, kinds: Mapping[str, str], also: str = "") -> tuple[dict[st
         for name, kind in kinds.items():
             column = table.column(name)
             if column.null_count:
-                row = next(i for i, empty in enumerate(column.is_null().to_pylist()) if empty)
+                row = column.is_null().to_pylist().index(True)
                 raise UserError(f"{file}: row {row} has no {name}; get the file again")
             if kind == "string":
                 values[name] = np.array(column.to_pylist(), object)
@@ -163,11 +161,11 @@ def _read(file: Path, kinds: Mapping[str, str], also: str = "") -> tuple[dict[st
 
 def _one_segment(file: Path, names: np.ndarray, name: str) -> None:
     if others := sorted({other for other in names if other != name}):
-        raise UserError(f"{file} holds rows of segment {others[0][:80]!r}; a file is named by its one segment")
+        raise UserError(f"{file} holds rows of segment {others[0][:80]!r}; expected the segment of its name alone")
 
 
 def _is(kind: str, found: "DataType") -> bool:
-    """Whether a column's type is of a kind, whatever its width and however its strings are encoded."""
+    """Whether a column's type is of a kind, of any width and any encoding of strings."""
     from pyarrow import types
 
     tests = {

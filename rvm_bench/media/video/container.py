@@ -22,7 +22,7 @@ MAX_PIXELS = 1 << 26
 """A larger frame (8192 x 8192) is taken for a damaged header, not allocated."""
 
 
-class Unsure(Exception):
+class UncertainNumbers(Exception):
     """It cannot be shown that each packet is one frame, or that skipping some leaves the others as they are."""
 
 
@@ -74,15 +74,15 @@ def _video_stream(path: Path, container: "InputContainer") -> "VideoStream":
 def from_start(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator[tuple[int, "VideoFrame"]]:
     """(number, frame) of all frames."""
     for number, frame in enumerate(decoded(packets(path, container, stream), stream)):
-        yield number, sound(path, number, frame)
+        yield number, checked_frame(path, number, frame)
 
 
 def one_by_one(packets: Iterator["Packet"]) -> Iterator["Packet"]:
     """The packets, as long as nothing suggests that one of them is not exactly one frame.
 
     Raises:
-        Unsure: a timestamp is missing, or used twice; a packet is not to be shown (edit list); the first is no key
-            frame, or others are shown before it.
+        UncertainNumbers: a timestamp is missing, or used twice; a packet is not to be shown (edit list); the first is
+            no key frame, or others are shown before it.
     """
     seen: set[int] = set()
     start: int | None = None
@@ -90,7 +90,7 @@ def one_by_one(packets: Iterator["Packet"]) -> Iterator["Packet"]:
         if start is None and packet.is_keyframe:
             start = packet.pts
         if start is None or packet.pts is None or packet.is_discard or packet.pts < start or packet.pts in seen:
-            raise Unsure
+            raise UncertainNumbers
         seen.add(packet.pts)
         yield packet
 
@@ -115,7 +115,7 @@ def decoded(packets: Iterable["Packet"], stream: "VideoStream") -> Iterator["Vid
     yield from stream.codec_context.decode(None)
 
 
-def sound(path: Path, number: int, frame: "VideoFrame") -> "VideoFrame":
+def checked_frame(path: Path, number: int, frame: "VideoFrame") -> "VideoFrame":
     if frame.is_corrupt:
         raise DamagedFile(f"{path} is damaged: the decoder had to make up a part of frame {number}; get the file again")
     return frame

@@ -25,7 +25,16 @@ from numpy.typing import ArrayLike
 from rvm_bench.errors import DamagedFile, UserError
 from rvm_bench.media.resize import SizeRule
 from rvm_bench.media.resize import resize as resize_frames
-from rvm_bench.media.video.container import Unsure, decoded, from_start, one_by_one, one_to_one, opened, packets, sound
+from rvm_bench.media.video.container import (
+    UncertainNumbers,
+    checked_frame,
+    decoded,
+    from_start,
+    one_by_one,
+    one_to_one,
+    opened,
+    packets,
+)
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -52,7 +61,7 @@ def count_frames(path: str | Path) -> int:
     path = Path(path)
     try:
         count = _count_packets(path)
-    except Unsure:
+    except UncertainNumbers:
         with opened(path) as (container, stream):
             count = sum(1 for _ in from_start(path, container, stream))
     if not count:
@@ -73,10 +82,10 @@ def frame_times_s(path: Path) -> np.ndarray:
     try:
         with opened(path) as (container, stream):
             if not one_to_one(stream):
-                raise Unsure
+                raise UncertainNumbers
             shown = [float(p.pts * p.time_base) for p in one_by_one(packets(path, container, stream))]  # type: ignore[operator]
         times = np.sort(np.array(shown, np.float64))
-    except Unsure:
+    except UncertainNumbers:
         with opened(path) as (container, stream):
             rate = stream.average_rate
             times = np.array([frame.time for _, frame in from_start(path, container, stream)], np.float64)
@@ -118,19 +127,19 @@ def read_frames(
     numbers, places = np.unique(wanted, return_inverse=True)
     if skip:
         try:
-            kept = _read(path, numbers, resize, threads, skip=True)
-        except Unsure:
-            kept = _read(path, numbers, resize, threads, skip=False)
+            clip = _read(path, numbers, resize, threads, skip=True)
+        except UncertainNumbers:
+            clip = _read(path, numbers, resize, threads, skip=False)
     else:
-        kept = _read(path, numbers, resize, threads, skip=False)
-    return kept if np.array_equal(numbers, wanted) else kept[places.reshape(wanted.shape)]
+        clip = _read(path, numbers, resize, threads, skip=False)
+    return clip if np.array_equal(numbers, wanted) else clip[places.reshape(wanted.shape)]
 
 
 def _read(path: Path, numbers: np.ndarray, resize: SizeRule | None, threads: int, *, skip: bool) -> np.ndarray:
     """uint8 [len(numbers), H, W, 3]: frames of increasing numbers."""
     from av.video.reformatter import VideoReformatter
 
-    kept: np.ndarray | None = None
+    clip: np.ndarray | None = None
     done, count = 0, 0
     converter = VideoReformatter()
     with opened(path) as (container, stream):
@@ -147,17 +156,17 @@ def _read(path: Path, numbers: np.ndarray, resize: SizeRule | None, threads: int
             image = _image(path, number, frame, converter)
             if resize is not None:
                 image = resize_frames(image[None], resize(image.shape[:2]))[0]
-            if kept is None:
-                kept = np.empty((len(numbers), *image.shape), np.uint8)
-            if image.shape != kept.shape[1:]:
+            if clip is None:
+                clip = np.empty((len(numbers), *image.shape), np.uint8)
+            if image.shape != clip.shape[1:]:
                 raise DamagedFile(
-                    f"{path} changes from {kept.shape[2]}x{kept.shape[1]} to {image.shape[1]}x{image.shape[0]} px at "
+                    f"{path} changes from {clip.shape[2]}x{clip.shape[1]} to {image.shape[1]}x{image.shape[0]} px at "
                     f"frame {number}; all frames of a clip must have one size: resize to a square, or re-encode it"
                 )
-            kept[done] = image
+            clip[done] = image
             done += 1
             if done == len(numbers):
-                return kept
+                return clip
     raise DamagedFile(
         f"{path} has {count} frames that decode, and frame {numbers[-1]} (from 0) was asked for; get the file again if "
         "it should have more, or count its frames again"
@@ -168,12 +177,12 @@ def _count_packets(path: Path) -> int:
     """Number of packets, each of which is one frame.
 
     Raises:
-        Unsure: not each of them may be.
+        UncertainNumbers: not each of them may be.
     """
     count, end_s = 0, 0.0
     with opened(path) as (container, stream):
         if not one_to_one(stream):
-            raise Unsure
+            raise UncertainNumbers
         for packet in one_by_one(packets(path, container, stream)):
             count += 1
             end_s = max(end_s, float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base))
@@ -196,7 +205,7 @@ def _skipping(
     the container has to be right.
 
     Raises:
-        Unsure: something leaves a doubt of the numbers, or does not decode.
+        UncertainNumbers: something leaves a doubt of the numbers, or does not decode.
     """
     import av
 
@@ -211,13 +220,13 @@ def _skipping(
             if frame.pts is not None and frame.pts < key_pts:
                 continue  # shown before the key frame and sent after it: may need what was skipped
             if not due or frame.pts != heapq.heappop(due):
-                raise Unsure
-            yield number, sound(path, number, frame)
+                raise UncertainNumbers
+            yield number, checked_frame(path, number, frame)
             number += 1
         if due:
-            raise Unsure
+            raise UncertainNumbers
     except (UserError, av.FFmpegError):
-        raise Unsure from None
+        raise UncertainNumbers from None
 
 
 def _last_group(packets: Iterator["Packet"], first: int) -> tuple[list["Packet"], int]:

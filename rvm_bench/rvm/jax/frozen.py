@@ -26,7 +26,7 @@ class FrozenRVM:
     backend = "jax"
 
     def __init__(self, arrays: Mapping[str, np.ndarray], source: str = "checkpoint", dtype: str = "float32") -> None:
-        """Raises UserError where the arrays are not a sound checkpoint (`checkpoint.check`)."""
+        """Raises UserError where the arrays are not a valid checkpoint (`checkpoint.check`)."""
         self.params, self.config = from_arrays(arrays, source)
         self.model = RVM(self.config, jnp.dtype(dtype))
         self.to("cpu")

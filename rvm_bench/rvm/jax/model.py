@@ -13,10 +13,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from rvm_bench.errors import UserError
+from rvm_bench.nn.sinusoids import sinusoid_table
 from rvm_bench.rvm.checkpoint import RVMConfig
 from rvm_bench.rvm.jax.core import GatedCore
 from rvm_bench.rvm.jax.layers import CrossTransformer
-from rvm_bench.rvm.jax.positions import encoder_positions, sinusoid_table
+from rvm_bench.rvm.jax.positions import encoder_positions
 from rvm_bench.rvm.jax.vit import FrameEncoder, Tokenizer
 from rvm_bench.rvm.masking import MASK_RATIO, visible_count
 

@@ -8,17 +8,9 @@ import functools
 import jax
 import numpy as np
 
+from rvm_bench.nn.sinusoids import sinusoid_table
+
 TRAINED_GRID = (16, 16)  # 256 px frames in 16 px patches
-
-
-def sinusoid_table(positions: int, width: int) -> np.ndarray:
-    """float32 [positions, width]: sin on even and cos on odd channels j of position / 10000^(2 floor(j/2) / width).
-
-    Angles are taken in float64 and cast last. `rvm_bench.nn.positions` has the same table for torch, bit for bit.
-    """
-    channel = np.arange(width)
-    angle = np.arange(positions)[:, None] / np.power(10000.0, 2 * (channel // 2) / width)
-    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=32)

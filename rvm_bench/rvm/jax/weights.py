@@ -14,7 +14,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") ->
     """The parameters of `rvm_bench.rvm.jax.model.RVM`, float32 numpy arrays, and its sizes.
 
     Raises:
-        UserError: the arrays are not a sound checkpoint (`checkpoint.check`).
+        UserError: the arrays are not a valid checkpoint (`checkpoint.check`).
     """
     config = checkpoint.check(arrays, source)
     return unflatten_dict({name: np.asarray(array, np.float32) for name, array in arrays.items()}, sep="/"), config

@@ -8,7 +8,8 @@ import functools
 import torch
 from torch import Tensor
 
-from rvm_bench.nn.positions import resize_positions, sinusoid_table
+from rvm_bench.nn.positions import resize_positions
+from rvm_bench.nn.sinusoids import sinusoid_table
 
 TRAINED_GRID = (16, 16)  # 256 px frames in 16 px patches
 
@@ -35,7 +36,7 @@ def clip_positions(times: int, grid: tuple[int, int], width: int, device: torch.
 def _frame_tables(times: int, grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # the cached tensor must serve training too
         h, w = TRAINED_GRID
-        table = sinusoid_table(times * h * w, width).view(times, h, w, width)
+        table = torch.from_numpy(sinusoid_table(times * h * w, width)).view(times, h, w, width)
         if grid != TRAINED_GRID:
             table = resize_positions(table, (times, *grid), "antialiased")
         return table.to(device)
@@ -45,4 +46,4 @@ def _frame_tables(times: int, grid: tuple[int, int], width: int, device: torch.d
 def decoder_positions(patches: int, width: int, device: torch.device) -> Tensor:
     """float32 [patches, width] for the decoder: the table at the actual grid, never resized."""
     with torch.inference_mode(False):
-        return sinusoid_table(patches, width).to(device)
+        return torch.from_numpy(sinusoid_table(patches, width)).to(device)

@@ -14,7 +14,7 @@ from rvm_bench.rvm.torch.model import RVM
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class TensorName:
     """The official arrays that stand one after the other in a tensor of ours.
 
     Attributes:
@@ -43,13 +43,13 @@ class Place:
         }
 
 
-def places(config: RVMConfig) -> Iterator[Place]:
+def places(config: RVMConfig) -> Iterator[TensorName]:
     """Every tensor of the model.
 
     Query, key and value of a self-attention are one matrix, as are the keys and values of all cross-attentions of a
     transformer, and the update and reset gates of each side.
     """
-    yield Place("encoder.cls_token", ("cls_token",))
+    yield TensorName("encoder.cls_token", ("cls_token",))
     yield from _dense("encoder.patch_embedding", ["tokenizer/patch_embedding/Conv_0"], config.patch**2 * 3)
     for index in range(config.layers):
         ours, theirs = f"encoder.blocks.{index}", f"encoder/layers_{index}"
@@ -58,13 +58,13 @@ def places(config: RVMConfig) -> Iterator[Place]:
 
     for side in ("input", "state"):
         gates = tuple(f"rnn_core/{side}_{gate}/kernel" for gate in ("update", "reset"))
-        yield Place(f"core.{side}_gates.weight", gates, config.width)
-    yield Place("core.state_norm.weight", ("rnn_core/state_layer_norm/scale",))
+        yield TensorName(f"core.{side}_gates.weight", gates, config.width)
+    yield TensorName("core.state_norm.weight", ("rnn_core/state_layer_norm/scale",))
     yield from _cross_transformer(
         "core.transformer", "rnn_core/transformer", config.width, config.core_layers, config.core_mlp
     )
 
-    yield Place("decoder.mask_token", ("mask_token",))
+    yield TensorName("decoder.mask_token", ("mask_token",))
     yield from _dense("decoder.embedder", ["decoder_embedder"], config.width)
     yield from _dense("decoder.delta_embedder", ["delta_embedder"], config.delta_bins)
     yield from _cross_transformer(
@@ -77,7 +77,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str = "checkpoint") ->
     """The model with these weights, float32 on the CPU, in evaluation mode. It shares no memory with the arrays.
 
     Raises:
-        UserError: the arrays are not a sound checkpoint (`checkpoint.check`).
+        UserError: the arrays are not a valid checkpoint (`checkpoint.check`).
     """
     config = checkpoint.check(arrays, source)
     with torch.device("meta"):
@@ -97,18 +97,18 @@ def to_arrays(state: Mapping[str, Tensor], config: RVMConfig) -> dict[str, np.nd
     return {name: arrays[name] for name in shapes}
 
 
-def _norm(ours: str, theirs: str) -> Iterator[Place]:
-    yield Place(f"{ours}.weight", (f"{theirs}/scale",))
-    yield Place(f"{ours}.bias", (f"{theirs}/bias",))
+def _norm(ours: str, theirs: str) -> Iterator[TensorName]:
+    yield TensorName(f"{ours}.weight", (f"{theirs}/scale",))
+    yield TensorName(f"{ours}.bias", (f"{theirs}/bias",))
 
 
-def _dense(ours: str, theirs: list[str], inputs: int) -> Iterator[Place]:
+def _dense(ours: str, theirs: list[str], inputs: int) -> Iterator[TensorName]:
     """Dense layers side by side: their outputs are concatenated."""
-    yield Place(f"{ours}.weight", tuple(f"{name}/kernel" for name in theirs), inputs)
-    yield Place(f"{ours}.bias", tuple(f"{name}/bias" for name in theirs))
+    yield TensorName(f"{ours}.weight", tuple(f"{name}/kernel" for name in theirs), inputs)
+    yield TensorName(f"{ours}.bias", tuple(f"{name}/bias" for name in theirs))
 
 
-def _self_block(ours: str, theirs: str, width: int, hidden: int) -> Iterator[Place]:
+def _self_block(ours: str, theirs: str, width: int, hidden: int) -> Iterator[TensorName]:
     """The norms, self-attention and MLP that blocks of both kinds have."""
     for norm in ("attention_norm", "mlp_norm"):
         yield from _norm(f"{ours}.{norm}", f"{theirs}/{norm}")
@@ -118,7 +118,7 @@ def _self_block(ours: str, theirs: str, width: int, hidden: int) -> Iterator[Pla
     yield from _dense(f"{ours}.mlp.dense_out", [f"{theirs}/mlp/dense_out"], hidden)
 
 
-def _cross_transformer(ours: str, theirs: str, width: int, layers: int, hidden: int) -> Iterator[Place]:
+def _cross_transformer(ours: str, theirs: str, width: int, layers: int, hidden: int) -> Iterator[TensorName]:
     blocks = [f"{theirs}/xa_blocks_{index}" for index in range(layers)]
     both = [f"{block}/ca_attention/{part}" for block in blocks for part in ("key", "value")]
     yield from _dense(f"{ours}.keys_values", both, width)

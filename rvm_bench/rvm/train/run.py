@@ -5,6 +5,7 @@ the same batches and rates, and logs the same losses as an unbroken one (on a CP
 """
 
 import dataclasses
+import logging
 import math
 import signal
 import time
@@ -27,12 +28,14 @@ from rvm_bench.rvm.train.folder import PretrainingFolder
 from rvm_bench.rvm.train.recipes import Recipe
 from rvm_bench.rvm.train.trainer import Layout, Trainer
 
+logger = logging.getLogger(__name__)
+
 BACKENDS = ("torch", "jax")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Running:
-    """What does not change the result.
+class TrainingOptions:
+    """What does not change the result of a training.
 
     Attributes:
         workers: processes that make batches; 0: the training process does.
@@ -68,8 +71,7 @@ def train(
     backend: str = "torch",
     layout: Layout | None = None,
     device: str | None = None,
-    running: Running | None = None,
-    say: Callable[[str], object] = print,
+    options: TrainingOptions | None = None,
 ) -> int:
     """Trains, or goes on training, in a folder, and returns the updates that are done.
 
@@ -83,32 +85,28 @@ def train(
         backend: "torch" or "jax".
         layout: on what.
         device: torch's name; None takes CUDA where there is one. JAX takes what it finds.
-        running: what does not change the result.
-        say: where lines for the user go.
+        options: what does not change the result.
 
     Raises:
         UserError: unknown backend, no data, too many damaged files, a folder of another training, a damaged
             checkpoint, a layout that cannot be, or a loss that is no longer finite.
     """
-    running = running or Running()
+    options = options or TrainingOptions()
     mixture = Mixture(_sources(recipe, sources), recipe.samples())
     with make_trainer(recipe, backend, layout or Layout(), device) as trainer:
-        if not trainer.leads:
-            say = _silent
         identity = {"recipe": dataclasses.asdict(recipe), "data": mixture.describe(), "backend": backend}
         with (
-            PretrainingFolder(out, identity, writes=trainer.leads) as kept,
+            PretrainingFolder(out, identity, writes=trainer.leads) as folder,
             TrainingLoader(
                 mixture,
                 batch=recipe.batch,
                 host=trainer.host,
-                workers=running.workers,
-                left_out_limit=running.left_out_limit,
-                log=say,
+                workers=options.workers,
+                left_out_limit=options.left_out_limit,
             ) as loader,
             _asked_to_stop() as asked,
         ):
-            return _Training(trainer, kept, loader, running, say).run(asked)
+            return _Training(trainer, folder, loader, options).run(asked)
 
 
 def make_trainer(recipe: Recipe, backend: str, layout: Layout, device: str | None = None) -> Trainer:
@@ -136,30 +134,29 @@ class _Training:
     def __init__(
         self,
         trainer: Trainer,
-        kept: PretrainingFolder,
+        folder: PretrainingFolder,
         loader: TrainingLoader,
-        running: Running,
-        say: Callable[[str], object],
+        options: TrainingOptions,
     ) -> None:
-        self.trainer, self.kept, self.loader, self.running, self.say = trainer, kept, loader, running, say
+        self.trainer, self.folder, self.loader, self.options = trainer, folder, loader, options
         self.recipe = trainer.recipe
         self.flops = step_flops(self.recipe)
-        self.peak = running.peak_flops or _known_peak(trainer.device_label)
+        self.peak = options.peak_flops or _known_peak(trainer.device_label)
         self.saved = -1
         self.window: list[Any] = []  # losses since the last line of the log
 
     def run(self, asked: Callable[[], bool]) -> int:
-        recipe, running, trainer = self.recipe, self.running, self.trainer
-        step, place = self.kept.resume(trainer)
+        recipe, options, trainer = self.recipe, self.options, self.trainer
+        step, loader_state = self.folder.resume(trainer)
         first = self.saved = step
-        if place is not None:
-            self.loader.restore(place)
-            self.window = place["losses"]
+        if loader_state is not None:
+            self.loader.restore(loader_state)
+            self.window = loader_state["losses"]
         self._announce(first)
         if step == recipe.steps:
             return step
         if trainer.leads:
-            self.kept.open_log(step, board=running.board)
+            self.folder.open_log(step, board=options.board)
         marked, mark_step = time.monotonic(), step
         with tqdm(total=recipe.steps, initial=step, unit="step", disable=not trainer.leads) as progress:
             while step < recipe.steps:
@@ -168,23 +165,28 @@ class _Training:
                 self.window.append(found["loss"])
                 step += 1
                 progress.update()
-                logs = step % running.log_every == 0 or step == recipe.steps
+                logs = step % options.log_every == 0 or step == recipe.steps
                 if logs:
                     values = self._checked(step, found)
                     self.window.clear()
                     seconds, steps = time.monotonic() - marked, step - mark_step
                     marked, mark_step = time.monotonic(), step
                     progress.set_postfix_str(self._log(step, values, seconds / steps))
-                if running.pictures_every and (step % running.pictures_every == 0 or step == recipe.steps):
+                if options.pictures_every and (step % options.pictures_every == 0 or step == recipe.steps):
                     self._picture(step, batch)
                 # One process may stop at any step; many have to agree, which waits for the devices.
                 stops = (trainer.host[1] == 1 or logs) and trainer.agree(asked())
-                if stops or step % running.checkpoint_every == 0 or step == recipe.steps:
+                if stops or step % options.checkpoint_every == 0 or step == recipe.steps:
                     self._save(step)
                 if stops and step < recipe.steps:
-                    self.say(f"stopped after {step:,} steps, which are kept; the same command goes on")
+                    self._info(f"stopped after {step:,} steps, which are kept; the same command goes on")
                     break
         return step
+
+    def _info(self, line: str) -> None:
+        """Only rank 0 logs what concerns all processes."""
+        if self.trainer.leads:
+            logger.info(line)
 
     def _next_batch(self, step: int) -> TrainingBatch:
         try:
@@ -209,12 +211,14 @@ class _Training:
         loss = math.fsum(map(float, self.window)) / len(self.window)
         values = {"loss": loss, "gradient_norm": float(found["gradient_norm"])}
         if not all(map(math.isfinite, values.values())):
-            raise UserError(
-                f"after {step} steps the loss is {values['loss']} and the norm of the gradients "
-                f"{values['gradient_norm']}; the last checkpoint is from step {self.saved}. A lower learning_rate or "
-                "clip_norm, in another folder, may help"
-            )
+            raise self._diverged(step, loss, values["gradient_norm"])
         return values
+
+    def _diverged(self, step: int, loss: float, gradient_norm: float) -> UserError:
+        return UserError(
+            f"after {step} steps the loss is {loss} and the norm of the gradients {gradient_norm}; the last checkpoint "
+            f"is from step {self.saved}. A lower learning_rate or clip_norm, in another folder, may help"
+        )
 
     def _log(self, step: int, values: dict[str, float], seconds: float) -> str:
         """Writes a line, with the mean loss since the line before; what the progress bar shows."""
@@ -225,9 +229,9 @@ class _Training:
         if self.trainer.leads:
             values = {**values, "learning_rate": self._rate(step - 1)}
             scalars = {**values, **{f"speed/{name}": value for name, value in speed.items()}}
-            self.kept.write_line(step, values, scalars)
+            self.folder.write_line(step, values, scalars)
             rounded = {name: float(f"{value:.4g}") for name, value in speed.items()}
-            self.kept.add_timing({"step": step, "seconds_per_step": round(seconds, 4), **rounded})
+            self.folder.add_timing({"step": step, "seconds_per_step": round(seconds, 4), **rounded})
         mfu = f", MFU {speed['mfu']:.1%}" if self.peak else ""
         return f"loss {values['loss']:.5f}, {clips:.1f} clips/s{mfu}"
 
@@ -237,25 +241,27 @@ class _Training:
             from rvm_bench.rvm.train.data.pictures import strip
 
             picture = strip(batch, decoded, self.recipe.model.patch, self.recipe.mask_ratio)
-            self.kept.add_picture(step, picture)
+            self.folder.add_picture(step, picture)
 
     def _save(self, step: int) -> None:
-        place = {**self.loader.state(), "losses": [float(loss) for loss in self.window]}
-        self.kept.save(step, self.trainer, place, self.running.keep)
+        losses = [float(loss) for loss in self.window]
+        if not all(map(math.isfinite, losses)):
+            raise self._diverged(step, math.fsum(losses), math.nan)
+        self.folder.save(step, self.trainer, {**self.loader.state(), "losses": losses}, self.options.keep)
         self.saved = step
 
     def _announce(self, first: int) -> None:
         recipe, trainer = self.recipe, self.trainer
         count = parameters(recipe)
-        self.say(
+        self._info(
             f"{recipe.name}: {count / 1e6:.1f} M parameters, {recipe.steps:,} steps of {recipe.batch} clips, "
             f"{total_flops(recipe):.3g} FLOPs by formula, on {trainer.devices} x {trainer.device_label}"
         )
         if first:
-            self.say(f"{self.kept.path}: {'all' if first == recipe.steps else f'{first:,}'} steps are done")
+            self._info(f"{self.folder.path}: {'all' if first == recipe.steps else f'{first:,}'} steps are done")
         if trainer.leads:
-            self.kept.require_disk_space(12 * count, copies=self.running.keep + 1)
-            self.kept.add_timing({"started": now(), "step": first, "code": code_version(), **_facts(trainer)})
+            self.folder.require_disk_space(12 * count, copies=self.options.keep + 1)
+            self.folder.add_timing({"started": now(), "step": first, "code": code_version(), **_facts(trainer)})
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:
@@ -300,7 +306,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _silent(_: str) -> None:
-    """Only the leading process speaks."""

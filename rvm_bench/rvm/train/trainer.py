@@ -58,7 +58,7 @@ class Trainer(Protocol):
         host: which slice of each batch this process is given, from 0, and how many slices there are.
         devices: over all processes.
         device_label: what the devices call themselves.
-        leads: whether this is the one process that writes and speaks.
+        leads: whether this is rank 0, which writes and logs.
     """
 
     recipe: Recipe

@@ -8,7 +8,8 @@ reserve that belongs to the sample's number, so that is the same everywhere, too
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypedDict
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from rvm_bench.errors import UserError, optional_packages
 from rvm_bench.rvm.train.data.mixture import Mixture
+
+logger = logging.getLogger(__name__)
 
 LEFT_OUT_LIMIT = 0.01
 LEAST_SAMPLES = 1000
@@ -45,7 +48,6 @@ class TrainingLoader:
             needs its `if __name__ == "__main__":`. Each computes with one thread and holds `ahead` + 1 batches.
         ahead: batches that each worker makes ahead.
         left_out_limit: share of this host's samples that may be left out because their file is damaged.
-        log: takes a line for each file that was left out.
 
     Raises:
         UserError: a batch that the hosts cannot share evenly, or a host that does not exist; while iterating, more
@@ -61,7 +63,6 @@ class TrainingLoader:
         workers: int = 0,
         ahead: int = 2,
         left_out_limit: float = LEFT_OUT_LIMIT,
-        log: Callable[[str], object] = print,
     ) -> None:
         index, hosts = host
         if not 0 <= index < hosts:
@@ -74,7 +75,7 @@ class TrainingLoader:
             raise UserError(f"left_out_limit is {left_out_limit}; expected a share from 0 to 1")
         self._mixture, self._batch, self._host = mixture, batch, host
         self._workers, self._ahead = workers, ahead
-        self._limit, self._log = left_out_limit, log
+        self._limit = left_out_limit
         self._description = json.loads(json.dumps({"batch": batch, **mixture.describe()}))
         self._step, self._left_out, self._first = 0, 0, ""
         self._batches: Any = None
@@ -163,7 +164,7 @@ class TrainingLoader:
         for line in left_out:
             self._left_out += 1
             self._first = self._first or line
-            self._log(f"left out of the training data, {self._left_out} of {samples} samples so far: {line}")
+            logger.warning(f"left out of the training data, {self._left_out} of {samples} samples so far: {line}")
         if self._left_out > self._limit * max(samples, LEAST_SAMPLES):
             self.close()
             raise UserError(

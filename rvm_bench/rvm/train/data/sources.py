@@ -122,7 +122,7 @@ def parse_source(text: str) -> Source:
 
 
 def parse_sources(texts: Sequence[str]) -> tuple[Source, ...]:
-    """The sources of a mixture, whose names are told apart by numbers where two are alike.
+    """The sources of a mixture, with numbers appended to names that occur twice.
 
     Raises:
         UserError: there is none, or one cannot be read.

@@ -1,6 +1,6 @@
 """Weights and moments of a training, kept by orbax: every process writes what lies on its devices.
 
-Orbax has checksums for its index but none for values: a changed byte among them gives other weights without a word.
+Orbax has checksums for its index but none for values: a changed byte among them gives other weights silently.
 `rvm_bench.rvm.train.folder` has them, and looks at them before anything is restored.
 """
 

@@ -214,7 +214,7 @@ def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 @contextlib.contextmanager
 def _alone_without_a_warning() -> Iterator[None]:
-    """torch warns that it saves in a single process, also where it was told so."""
+    """torch warns that it saves in a single process, even where that was asked for."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield

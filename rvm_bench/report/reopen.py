@@ -1,6 +1,5 @@
-"""A finished run's model and data once more, from what its stamp says of them, and only if they are the same."""
+"""Reopens the model, task and data of a finished run from its stamp, and refuses others."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from rvm_bench.tables.comparison import records_of, task_of
 
 
 @dataclass(kw_only=True)
-class Again:
+class ReopenedRun:
     """What a run was made from.
 
     Attributes:
@@ -91,9 +90,9 @@ class Again:
         return "" if then == now else f"predicted anew for these pictures, it scores {now}, not {then} as in the run"
 
 
-def run_again(
+def reopen(
     run: FinishedRun, data: str | None = None, weights: str | None = None, device: str | None = None
-) -> Again:
+) -> ReopenedRun:
     """The task and data of a run, and how to get its model.
 
     Args:
@@ -111,10 +110,10 @@ def run_again(
         if data is None:
             raise UserError(f"the data is not at {lay} any more; give --data DIR")
     folder = lay if data is None else data_folder(task, data)
-    dataset = task.open(folder, allow_missing=bool(run.stamp["data"]["missing"]))
+    dataset = task.open(folder, allow_missing=bool(run.left_out))
     if dataset.manifest_sha256 != run.stamp["data"]["manifest_sha256"]:
         raise UserError(f"{folder} does not hold the data of the run (another manifest); give --data DIR")
-    return Again(run=run, task=task, dataset=dataset, weights=weights, device=device)
+    return ReopenedRun(run=run, task=task, dataset=dataset, weights=weights, device=device)
 
 
 def model_of(run: FinishedRun, weights: str | None = None, device: str | None = None) -> Encoder:
@@ -127,17 +126,12 @@ def model_of(run: FinishedRun, weights: str | None = None, device: str | None = 
     Raises:
         UserError: it cannot be loaded, or is another one: other weights, card, options or class.
     """
-    stated, source = run.stamp["encoder"], run.stamp["weights_source"]
-    factory = find_model(run.model)
-    if weights is None and source.get("kind") == "random" and (not isinstance(factory, Model) or factory.takes_weights):
-        weights = "random"
-    options = {"seed": source["seed"]} if source.get("seed") else {}
-    load = functools.partial(load_encoder, run.model, weights=weights, device=device, dtype=stated["dtype"])
-    encoder = load(**options)
-    # Some options are the user's, others are what a family found in the file: only those that differ are asked for.
-    given = {key: value for key, value in stated["options"].items() if _json(encoder.options.get(key)) != value}
-    if given:
-        encoder = load(**options, **given)
+    stated, requested = run.stamp["encoder"], requested_of(run)
+    if weights is None:
+        weights = requested["weights"]
+    encoder = load_encoder(
+        requested["model"], weights=weights, device=device, dtype=stated["dtype"], **requested["options"]
+    )
     found = encoder.describe()
     differing = [key for key in ("class", "card", "weights", "dtype", "options") if _json(found[key]) != stated[key]]
     if differing:
@@ -146,6 +140,19 @@ def model_of(run: FinishedRun, weights: str | None = None, device: str | None = 
             f"--weights {run.model}=FILE, or --predictions DIR"
         )
     return encoder
+
+
+def requested_of(run: FinishedRun) -> dict[str, Any]:
+    """What the run was asked for: "model", "weights" and "options". Runs of versions that did not note it are taken to
+    have been asked for by the model's name."""
+    requested = run.stamp.get("requested", {})
+    if "model" in requested:
+        return {"model": requested["model"], "weights": requested["weights"], "options": requested["options"]}
+    source = run.stamp["weights_source"]
+    factory = find_model(run.model)
+    random = source.get("kind") == "random" and (not isinstance(factory, Model) or factory.takes_weights)
+    options = {"seed": source["seed"]} if source.get("seed") else {}
+    return {"model": run.model, "weights": "random" if random else None, "options": options}
 
 
 def worst_videos(scores: dict[str, float], count: int, *, higher_is_better: bool) -> Sequence[str]:
