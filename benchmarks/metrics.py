@@ -1,12 +1,12 @@
-"""DAVIS measures: J and F by `propagation.metrics` against a direct implementation of the evaluator's definition.
+"""DAVIS metrics: J and F by `propagation.metrics` against a direct implementation of the evaluator's definition.
 
     python benchmarks/metrics.py        # about half a minute, less than 1 GB
 
-The masks are those of demo scenes at 480 x 854 with 2 to 3 objects; a prediction is the true mask some frames away, so
-it is the right kind of wrong. The direct implementation takes each frame and object at full size: two boundary maps by
-exclusive or, two dilations with a disc, six counts. Both give the same digits, which is asserted. Rounds alternate
-between the two; the ratio is the median of the rounds' ratios. Read CPU seconds: wall time depends on what else the
-machine does.
+The masks are those of demo scenes at 480 x 854 with 2 to 3 objects; a prediction is the true mask of one to five frames
+earlier, so that its errors are realistic. The direct implementation takes each frame and object at full size: two
+boundary maps by exclusive or, two dilations with a disc, six counts. It is asserted that both give the same digits.
+Rounds alternate between the two; the ratio is the median of the rounds' ratios. Compare CPU seconds: wall time depends
+on the load of the machine.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def direct_j(gt: np.ndarray, pred: np.ndarray) -> float:
 
 
 def direct_boundary(mask: np.ndarray) -> np.ndarray:
-    """Where a pixel differs from its east, south or south-east neighbour; the last row and column look one way."""
+    """Where a pixel differs from its east, south or south-east neighbour; the last row and column have one each."""
     east, south, corner = np.zeros_like(mask), np.zeros_like(mask), np.zeros_like(mask)
     east[:, :-1], south[:-1], corner[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
     boundary = (mask ^ east) | (mask ^ south) | (mask ^ corner)
@@ -63,8 +63,8 @@ def direct_f(gt: np.ndarray, pred: np.ndarray, tolerance: float = 0.008) -> floa
 
 def direct(truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
     """[n, 2]: J and F of one frame for objects 1..n."""
-    judged = [(truth == i, mask == i) for i in range(1, objects + 1)]
-    return np.array([[direct_j(gt, pred), direct_f(gt, pred)] for gt, pred in judged])
+    pairs = [(truth == i, mask == i) for i in range(1, objects + 1)]
+    return np.array([[direct_j(gt, pred), direct_f(gt, pred)] for gt, pred in pairs])
 
 
 def ours(truth: np.ndarray, mask: np.ndarray, objects: int) -> np.ndarray:
@@ -81,9 +81,9 @@ def mask_pairs(number: int, sequence: Sequence, frames: int) -> Iterator[tuple[n
         yield tuple(scene.render(time).instances for time in (t, t - 1 - t % 5))
 
 
-def cpu_seconds(judge: Callable, pairs: list, objects: int) -> tuple[np.ndarray, float]:
+def cpu_seconds(measure: Callable, pairs: list, objects: int) -> tuple[np.ndarray, float]:
     start = time.process_time()
-    scores = [judge(truth, mask, objects) for truth, mask in pairs]
+    scores = [measure(truth, mask, objects) for truth, mask in pairs]
     return np.array(scores), time.process_time() - start
 
 

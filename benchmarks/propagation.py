@@ -1,4 +1,4 @@
-"""Label propagation: time and memory of `propagation.knn.propagator` against the whole-affinity algorithm, in one run.
+"""Label propagation: time and memory of `propagation.knn` against the direct algorithm, which forms the whole affinity.
 
     python benchmarks/propagation.py                       # all four grids: 5 to 8 minutes, 9 GB of free memory
     python benchmarks/propagation.py --grids 30x55x1024    # about one minute, 1.5 GB
@@ -6,8 +6,8 @@
 Grids are rows x columns x feature width: 30x55x1024 is DAVIS at patch 16, 34x62x1024 at patch 14, 60x110x384 at patch
 8, and 20x20x1024 is JHMDB at patch 16. Every figure is for one frame in the steady state (21 distinct context frames,
 t > 20: earlier frames are cheaper, since most of their context is frame 0). Timing rounds alternate between the two;
-the median and the best round of each are shown, and the ratio is the median of the rounds' ratios. Read CPU seconds:
-wall time depends on what else the machine does. A grid with a target says whether it is met.
+the median and the best round of each are shown, and the ratio is the median of the rounds' ratios. Compare CPU seconds:
+wall time depends on the load of the machine. A grid with a target says whether it is met.
 
 Memory (Linux only) is the peak resident size of a fresh process over its first 30 frames (23 above 5000 cells), above
 its size before the first, less the 21 context feature maps that any streaming propagation keeps; the total with these
@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from propagation.knn.propagator import Propagator, normalize
+from propagation.knn import Propagator, normalize
 
 TOPK, RADIUS, N_CONTEXT, TEMPERATURE = 7, 20, 20, 0.7
 N_LABELS = 5
@@ -127,8 +127,8 @@ def compare(h: int, w: int, width: int, rounds: int) -> dict:
         if t == 0:
             direct.start(feature_map)
         direct.push(feature_map, soft)
-    kept = [direct.first, *direct.queue]
-    assert len({features.data_ptr() for features, _ in kept}) == N_CONTEXT + 1, "not the steady state"
+    context = [direct.first, *direct.queue]
+    assert len({features.data_ptr() for features, _ in context}) == N_CONTEXT + 1, "not the steady state"
 
     cpu, wall, difference = {"ours": [], "direct": []}, {"ours": [], "direct": []}, 0.0
     for i in range(rounds + 1):

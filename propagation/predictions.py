@@ -20,14 +20,13 @@ from rvm_bench.media.images import read_labels, read_rgb
 from rvm_bench.runs.predictions import read_masks
 
 
-def mask_file(folder: Path, video: MaskedVideo, t: int) -> Path:
-    return folder / video.name / f"{video.frames[t].stem}.png"
-
-
-def mask_overlay(folder: Path, video: MaskedVideo, most: int, text: Callable[[int], str] | None = None) -> Overlay:
+def mask_overlay(
+    folder: Path, video: MaskedVideo, most: int, *, task: str, text: Callable[[int], str] | None = None
+) -> Overlay:
     """At most `most` frames, the predicted objects tinted and the true ones outlined.
 
     Args:
+        task: that saved the predictions, for the error message.
         text: of frame t; None: the share of its pixels that are predicted correctly, void aside.
 
     Raises:
@@ -36,7 +35,7 @@ def mask_overlay(folder: Path, video: MaskedVideo, most: int, text: Callable[[in
     times = spread(video.length, most)
     size_hw = shown_size(video.native_hw)
     shown = []
-    for t, predicted in zip(times, read_masks(folder, video, times), strict=True):
+    for t, predicted in zip(times, read_masks(folder, video, times, task=task), strict=True):
         truth = read_labels(video.masks[t])
         frame, small, true = (_shrunk(image, size_hw) for image in (read_rgb(video.frames[t]), predicted, truth))
         caption = text(t) if text is not None else _pixels_right(truth, predicted)

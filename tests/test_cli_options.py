@@ -53,7 +53,7 @@ def test_the_dino_preset_runs_and_is_marked(cli, davis_copy, tmp_path):
         (["--set", "topq=5"], "did you mean topk"),
         (["--set", "topk=many"], "expected a whole number"),
         (["--set", "topk"], "expected name=value"),
-        (["--set", "topk=0"], "topk is 0; it must be at least 1"),
+        (["--set", "topk=0"], "topk=0: expected at least 1"),
         (["--set", "resolution=nativ"], "native"),
         (["--protocol", "dinho"], "did you mean dino"),
     ],

@@ -17,7 +17,7 @@ from propagation.datasets.sequences import VOID, MaskedVideo
 from propagation.datasets.split import VerifiedSplit
 from propagation.labels import heat_to_mask, mask_to_hard_heat, mask_to_heat, resize_mask
 from propagation.metrics import boundary_f_measure, region_similarity
-from propagation.predictions import mask_file, mask_overlay
+from propagation.predictions import mask_overlay
 from propagation.tasks.base import PropagationTask, soft_labels
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
@@ -25,6 +25,7 @@ from rvm_bench.api.overlay import Overlay
 from rvm_bench.api.task import DataSource, Metric, Record, constant
 from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels, write_labels
+from rvm_bench.runs.predictions import mask_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,7 +194,7 @@ class DavisTask(PropagationTask[DavisProtocol]):
         write_with_progress(davis.write, folder)
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
-        return mask_overlay(folder, video, most, lambda t: self._frame_text(record, t))
+        return mask_overlay(folder, video, most, task=self.name, text=lambda t: self._frame_text(record, t))
 
     def _frame_text(self, record: Record, t: int) -> str:
         """J&F of frame `t`, as text."""
@@ -201,7 +202,7 @@ class DavisTask(PropagationTask[DavisProtocol]):
         if not 0 < t <= len(objects[0]["J_frames"]):
             return "not scored"
         j, f = (100 * float(np.mean([o[f"{key}_frames"][t - 1] for o in objects])) for key in "JF")
-        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
+        return jf_text(j, f)
 
     def _first_labels(self, encoder: Encoder, video: MaskedVideo) -> tuple[np.ndarray, np.ndarray]:
         """Labels of frame 0 on the encoder's grid [h, w, K], and their ids [K]."""
@@ -224,6 +225,11 @@ class DavisTask(PropagationTask[DavisProtocol]):
         gt_OHW, pred_OHW = truth == ids, mask == ids
         f = boundary_f_measure(gt_OHW, pred_OHW, tolerance=self.protocol.boundary_tolerance)
         return np.stack([region_similarity(gt_OHW, pred_OHW), f], axis=1)
+
+
+def jf_text(j: float, f: float) -> str:
+    """J and F in percent, as they are written below a frame."""
+    return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
 
 
 def read_mask(file: Path, size_hw: tuple[int, int]) -> np.ndarray:

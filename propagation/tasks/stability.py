@@ -20,7 +20,7 @@ import numpy as np
 
 from propagation.datasets.davis import OFFICIAL_FRAMES
 from propagation.datasets.sequences import MaskedVideo
-from propagation.tasks.davis import DavisProtocol, DavisTask, read_mask
+from propagation.tasks.davis import DavisProtocol, DavisTask, jf_text, read_mask
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.overlay import Overlay
 from rvm_bench.api.task import Dataset, Metric, Record, constant
@@ -118,6 +118,12 @@ class DavisStabilityTask(DavisTask):
     def prediction_files(self, folder: Path, video: MaskedVideo) -> list[Path]:
         return super().prediction_files(folder, _first_frames(video))
 
+    def write_demo(self, folder: Path) -> None:
+        from rvm_bench.demo import davis
+        from rvm_bench.demo.progress import write_with_progress
+
+        write_with_progress(davis.write, folder, sequences=davis.SEQUENCES[:2], frames=LENGTHS[-1] + 4)
+
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
         return super().overlay(folder, _first_frames(video), record, most)
 
@@ -126,13 +132,7 @@ class DavisStabilityTask(DavisTask):
             return "not scored"
         objects = record["largest_id"][t]
         j, f = (100 * float(np.mean(record[key][t - 1][:objects])) for key in "JF")
-        return f"J&F {(j + f) / 2:.1f} % (J {j:.1f}, F {f:.1f})"
-
-    def write_demo(self, folder: Path) -> None:
-        from rvm_bench.demo import davis
-        from rvm_bench.demo.progress import write_with_progress
-
-        write_with_progress(davis.write, folder, sequences=davis.SEQUENCES[:2], frames=LENGTHS[-1] + 4)
+        return jf_text(j, f)
 
     def _table(self, record: Record) -> np.ndarray:
         """(J&F, J&F of the held first mask) in [0, 1], float64 [objects, lengths, 2]; NaN before an object appears."""

@@ -16,13 +16,14 @@ from propagation.datasets.split import VerifiedSplit
 from propagation.datasets.vip import CLASSES, read_vip
 from propagation.labels import heat_to_mask, mask_to_heat
 from propagation.metrics import confusion, mean_iou
-from propagation.predictions import mask_file, mask_overlay
+from propagation.predictions import mask_overlay
 from propagation.tasks.base import PropagationTask, soft_labels
 from propagation.tasks.protocol import NOTEBOOK, PropagationProtocol
 from rvm_bench.api.encoder import Encoder
 from rvm_bench.api.overlay import Overlay
 from rvm_bench.api.task import DataSource, Metric, Record, constant
 from rvm_bench.media.images import read_labels, write_labels
+from rvm_bench.runs.predictions import mask_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class VipTask(PropagationTask[VipProtocol]):
 
     def overlay(self, folder: Path, video: MaskedVideo, record: Record, most: int) -> Overlay:
         """Frames with the share of pixels whose class is right: a record has no score per frame."""
-        return mask_overlay(folder, video, most)
+        return mask_overlay(folder, video, most, task=self.name)
 
     def _first_labels(self, video: MaskedVideo, grid_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Soft labels of frame 0 on the grid [h, w, K], their ids [K], and the mask to hold still [H, W].

@@ -13,7 +13,7 @@ from rvm_bench.errors import UserError
 from rvm_bench.media.images import read_labels
 
 
-def test_the_protocol_is_the_papers_and_every_constant_says_where_it_comes_from():
+def test_the_constants_are_those_of_the_paper_and_each_has_a_source():
     protocol = DavisProtocol()
     assert (protocol.input_height_px, protocol.input_width_px) == (480, 880)
     assert (protocol.topk, protocol.temperature, protocol.n_context, protocol.radius) == (7, 0.7, 20, 20)

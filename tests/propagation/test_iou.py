@@ -40,7 +40,7 @@ def test_a_square_shifted_by_k_pixels_has_the_overlap_of_two_rectangles(shift_px
     assert iou[0] == pytest.approx(background / (40 * 80 - overlap))
 
 
-def test_a_class_that_is_nowhere_is_not_in_the_mean_and_one_that_is_only_predicted_counts_as_missed():
+def test_an_absent_class_is_not_in_the_mean_and_one_that_is_only_predicted_has_iou_0():
     gt = np.array([0, 0, 0, 0])
     miou, iou = mean_iou(confusion(gt, np.array([0, 0, 0, 2]), 4))
     np.testing.assert_array_equal(iou, [0.75, np.nan, 0, np.nan])

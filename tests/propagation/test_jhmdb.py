@@ -19,7 +19,7 @@ from rvm_bench.errors import UserError
 from rvm_bench.runs.engine import evaluate
 
 
-def test_the_protocol_is_the_papers_and_every_constant_says_where_it_comes_from():
+def test_the_constants_are_those_of_the_paper_and_each_has_a_source():
     protocol = JhmdbProtocol()
     assert protocol.input_hw == (320, 320)
     assert (protocol.topk, protocol.temperature, protocol.n_context, protocol.radius) == (7, 0.7, 20, 20)
@@ -116,7 +116,7 @@ def test_images_beyond_the_last_pose_are_encoded_but_not_scored(jhmdb, pixels, j
     assert any("run/gamma: 6 images, 5 poses" in line for line in jhmdb.check(jhmdb_copy))
 
 
-def test_an_action_that_lost_its_split_file_is_named(jhmdb, jhmdb_copy):
+def test_an_action_without_a_split_file_is_named(jhmdb, jhmdb_copy):
     (jhmdb_copy / "splits/run_test_split1.txt").unlink()
     with pytest.raises(UserError, match=r"run_test_split1\.txt is missing"):
         jhmdb.open(jhmdb_copy)
@@ -132,7 +132,7 @@ def test_an_action_that_lost_its_split_file_is_named(jhmdb, jhmdb_copy):
         ("\n gamma.avi 3\n", 'line 2 is " gamma.avi 3", expected'),
     ],
 )
-def test_a_split_that_cannot_be_understood_is_refused(jhmdb, jhmdb_copy, text, message):
+def test_a_split_that_cannot_be_parsed_is_refused(jhmdb, jhmdb_copy, text, message):
     (jhmdb_copy / "splits/run_test_split1.txt").write_text(text)
     with pytest.raises(UserError, match=message):
         jhmdb.open(jhmdb_copy)
@@ -178,7 +178,7 @@ def test_the_estimate_is_some_positive_number_of_seconds(jhmdb, pixels, jhmdb_co
         ({"topk": 0}, "topk"),
     ],
 )
-def test_a_protocol_that_makes_no_sense_is_refused(constants, message):
+def test_a_constant_out_of_range_is_refused(constants, message):
     with pytest.raises(UserError, match=message):
         JhmdbProtocol(**constants)
 

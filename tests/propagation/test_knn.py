@@ -1,4 +1,4 @@
-"""The propagation equals a stable sort of the whole affinity, and the released code: on ties, on any grid and plan."""
+"""Propagation equals a stable sort of the whole affinity, and the released code, on ties and on any grid and plan."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_labels_follow_an_object_that_shifts_by_one_cell_a_frame():
         assert object_cells[2:4, 8 - t : 10 - t].all()
 
 
-def test_frame_0_alone_answers_when_there_is_no_queue():
+def test_without_a_queue_the_context_is_frame_0_alone():
     features, heat = random_case((3, 4, 5, 8))
     soft = propagate(features, heat, **{**PROTOCOL, "n_context": 0, "topk": 1})
     nearest = (features[2].view(20, 8) @ features[0].view(20, 8).T).argmax(1)
@@ -82,7 +82,7 @@ def test_among_equal_affinities_the_lower_slot_then_the_lower_cell_wins(n_contex
     np.testing.assert_allclose(propagate(features, heat, **options).numpy(), expected, atol=1e-5)
 
 
-def test_in_a_black_video_the_first_cells_of_frame_0_vote_everywhere():
+def test_in_a_black_video_every_query_selects_the_first_cells_of_frame_0():
     heat = torch.rand(30, 20, 3, generator=torch.Generator().manual_seed(0))
     soft = propagate(torch.zeros(4, 30, 20, 5), heat, **PROTOCOL)
     first_cells = heat.view(-1, 3)[:7].mean(0)
@@ -95,13 +95,13 @@ def test_a_tie_between_copies_of_frame_0_and_its_real_entry_goes_to_the_copy():
     features[..., 0] = 1
     heat = torch.tensor([[[1.0], [2.0], [4.0]]])
     soft = propagate(features, heat, topk=5, radius=1, n_context=2, temperature=1.0)
-    # t = 0, each cell: slot 0 (1, 2, 4), then itself twice. t = 1: the same plus nothing, its own entry being the 5th.
+    # t = 0, each cell: slot 0 (1, 2, 4), then itself twice. t = 1: the same, its own entry being the 5th.
     at_0 = (7 + 2 * heat[0, :, 0]) / 5
     torch.testing.assert_close(soft[0, 0, :, 0], at_0)
     torch.testing.assert_close(soft[1, 0, :, 0], (7 + heat[0, :, 0] + at_0) / 5)
 
 
-def test_cells_beyond_the_radius_never_vote_even_if_fewer_than_topk_are_within():
+def test_cells_beyond_the_radius_get_no_weight_even_if_fewer_than_topk_are_in_radius():
     """With 4 cells, radius 1 and one queue frame there are 5 valid entries; of topk = 9 the other 4 get no weight."""
     features, heat = random_case((3, 2, 2, 6))
     options = {"topk": 9, "radius": 1, "n_context": 1, "temperature": 0.7}
@@ -110,7 +110,7 @@ def test_cells_beyond_the_radius_never_vote_even_if_fewer_than_topk_are_within()
 
 
 @pytest.mark.parametrize("n_context", [0, 2])
-def test_a_topk_above_the_whole_context_lets_every_entry_vote(n_context):
+def test_a_topk_above_the_size_of_the_context_selects_every_entry(n_context):
     features, heat = random_case((4, 2, 3, 6))
     options = {"radius": 100, "n_context": n_context, "temperature": 0.7}
     expected = brute_force(features, heat, topk=6 * (n_context + 1), **options)
@@ -173,7 +173,7 @@ def test_changing_a_returned_map_does_not_change_the_context():
         soft.zero_()
 
 
-def test_appended_frames_count_as_context_with_the_labels_they_bring():
+def test_appended_frames_are_context_with_their_labels():
     features, heat = random_case((6, 4, 5, 6))
     expected = propagate(features, heat, **PROTOCOL)
     propagator = Propagator(heat, **PROTOCOL)
@@ -187,7 +187,7 @@ def held_bytes(*owners) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
 
-def test_what_is_held_does_not_grow_with_the_video():
+def test_memory_does_not_grow_with_the_video():
     features, heat = random_case((40, 6, 5, 4))
     propagator = Propagator(heat, **{**PROTOCOL, "n_context": 5})
     held = []

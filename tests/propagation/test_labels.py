@@ -18,7 +18,7 @@ def test_a_cell_is_the_mean_of_the_four_pixels_at_its_centre():
     np.testing.assert_array_equal(heat.sum(-1), 1)
 
 
-def test_a_mask_is_brought_to_the_input_size_by_the_pixel_at_the_floor():
+def test_a_mask_is_resized_to_the_input_size_by_flooring_coordinates():
     mask = np.arange(35, dtype=np.uint8).reshape(5, 7)
     rows, columns = np.arange(16) * 5 // 16, np.arange(32) * 7 // 32
     resized = mask[rows][:, columns]

@@ -1,6 +1,5 @@
 """Overlays show what was predicted where it was predicted, and what was saved is what is drawn."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,12 @@ import pytest
 from PIL import Image
 
 from propagation.datasets.sequences import MaskedVideo
-from propagation.predictions import mask_file, mask_overlay, pose_overlay, save_pose
+from propagation.predictions import mask_overlay, pose_overlay, save_pose
 from rvm_bench.api.overlay import LONG_SIDE_PX, shown_size
 from rvm_bench.errors import UserError
 from rvm_bench.media.drawing import colour_of
 from rvm_bench.media.images import write_labels
+from rvm_bench.runs.predictions import mask_file
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_mask_is_tinted_where_it_was_predicted_and_outlined_where_it_is(video,
     found[10:20, 40:50] = 1
     for t in range(3):
         write_labels(mask_file(tmp_path / "saved", video, t), found)
-    drawn = mask_overlay(tmp_path / "saved", video, 2)
+    drawn = mask_overlay(tmp_path / "saved", video, 2, task="vip")
     assert [frame.number for frame in drawn.frames] == [0, 2]
     assert drawn.length == 3
     picture = drawn.frames[0].picture
@@ -67,8 +67,10 @@ def test_large_frames_are_shown_small_and_small_ones_as_they_are():
     assert shown_size((40, 60)) == (40, 60)
 
 
-def test_a_mask_of_another_size_is_refused(video, tmp_path):
+def test_a_mask_that_is_missing_or_of_another_size_is_refused(video, tmp_path):
+    with pytest.raises(UserError, match=r"00000\.png is missing; `rvm-bench run --task vip --save-predictions DIR`"):
+        mask_overlay(tmp_path, video, 2, task="vip")
     for t in range(3):
         write_labels(mask_file(tmp_path, video, t), np.zeros((8, 8), np.uint8))
     with pytest.raises(UserError, match="is 8x8 px, its frame 60x40"):
-        mask_overlay(tmp_path, dataclasses.replace(video), 2)
+        mask_overlay(tmp_path, video, 2, task="vip")

@@ -202,7 +202,7 @@ def test_the_first_frame_does_not_count():
     assert counted.tolist() == [3] * 15
 
 
-def test_a_joint_that_is_lost_is_no_miss_and_shrinks_the_box():
+def test_a_lost_joint_is_not_a_miss_and_shrinks_the_box():
     truth, seen = square_pose()
     seen[2:, 14] = False  # the corner (60, 80): what is left spans 13/14 of the box
     pred = truth.copy()
@@ -227,7 +227,7 @@ def test_a_joint_that_is_never_visible_has_no_percentage():
     assert pck([truth, other], [truth, other + 1000], [seen, all_seen], [0.1]) == pytest.approx(14 * 50 / 15)
 
 
-def test_where_nothing_is_visible_nothing_is_right():
+def test_without_a_visible_joint_pck_is_0():
     truth, seen = square_pose()
     hits, counted = pose_hits(truth, truth, ~seen, [0.1])
     assert not counted.any()

@@ -80,14 +80,14 @@ def test_dinos_options_equal_dinos_own_steps(case):
     np.testing.assert_allclose(soft.numpy(), expected, atol=1e-5)
 
 
-def test_without_equal_affinities_keeping_ties_changes_nothing():
+def test_without_ties_keep_ties_has_no_effect():
     features, heat = random_case((9, 6, 7, 8))
     options = {**NUMBERS, **DINO}
     kept = propagate(features, heat, **options)
     torch.testing.assert_close(kept, propagate(features, heat, **{**options, "keep_ties": False}), rtol=0, atol=0)
 
 
-def test_in_a_black_video_every_cell_of_the_box_votes():
+def test_in_a_black_video_every_cell_of_the_box_is_selected():
     heat = torch.rand(9, 30, 3, generator=torch.Generator().manual_seed(0))
     soft = propagate(torch.zeros(2, 9, 30, 5), heat, **{**NUMBERS, **DINO})
     for y, x in ((0, 0), (4, 15), (8, 29), (1, 28)):
@@ -95,7 +95,7 @@ def test_in_a_black_video_every_cell_of_the_box_votes():
         torch.testing.assert_close(soft[1, y, x], box.mean(0))
 
 
-def test_equals_of_the_last_winner_vote_with_its_weight_and_lesser_ones_do_not():
+def test_entries_equal_to_the_topk_th_get_its_weight_and_smaller_ones_none():
     features = torch.zeros(2, 1, 4, 3)
     features[0, 0] = torch.tensor([[1, 0, 0], [0.6, 0.8, 0], [0.6, 0, 0.8], [0, 1, 0]])
     features[1, 0, :, 0] = 1
@@ -105,7 +105,7 @@ def test_equals_of_the_last_winner_vote_with_its_weight_and_lesser_ones_do_not()
     torch.testing.assert_close(soft[1, 0], weights.expand(4, 4))
 
 
-def test_copies_of_frame_0_are_ties_that_all_vote():
+def test_copies_of_frame_0_are_ties_that_are_all_selected():
     """At t = 1 frame 0 is in slots 0 and 1 with its given labels, and in slot 2 with the predicted ones."""
     features = torch.eye(6).view(1, 2, 3, 6).repeat(2, 1, 1, 1)
     _, heat = random_case((1, 2, 3, 1))

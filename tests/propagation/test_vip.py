@@ -22,7 +22,7 @@ def matrices(record):
     return np.array(record["confusion"]), np.array(record["first_mask"])
 
 
-def test_the_protocol_is_the_papers_and_every_constant_says_where_it_comes_from():
+def test_the_constants_are_those_of_the_paper_and_each_has_a_source():
     protocol = VipProtocol()
     assert (protocol.input_height_px, protocol.input_width_px) == (448, 880)
     assert (protocol.topk, protocol.temperature, protocol.n_context, protocol.radius) == (10, 0.7, 20, 20)
@@ -89,7 +89,7 @@ def test_ignored_pixels_of_a_later_frame_are_not_counted(vip, pixels, vip_copy):
         assert matrix.sum() == 3 * HEIGHT_PX * WIDTH_PX - 10 * HEIGHT_PX
 
 
-def test_ignored_pixels_of_frame_0_vote_for_nothing_and_are_never_predicted(vip, pixels, vip_copy):
+def test_ignored_pixels_of_frame_0_have_no_label_and_are_never_predicted(vip, pixels, vip_copy):
     edit_mask(vip_copy, 0, lambda mask: mask.__setitem__(np.s_[:, 60:], 255))
     video = first(vip, vip_copy)
     heat, label_ids, held = vip._first_labels(video, pixels.grid(*vip.protocol.input_hw))
