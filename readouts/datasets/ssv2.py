@@ -5,7 +5,7 @@
     <root>/something-something-v2-validation.json          the same
     <root>/something-something-v2-labels.json              {template without brackets: "0" ... "173"}
 
-The json files may also lie under `labels/`, and may have their older names without the prefix. The class of a video is
+The JSON files may also be in `labels/`, and may have their older names without the prefix. The class of a video is
 its template without "[" and "]", looked up in the labels (facebookresearch/SlowFast, slowfast/datasets/ssv2.py).
 """
 

@@ -41,7 +41,7 @@ TIMED_EVERY = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitJob:
-    """What is fitted, on what, and where it is kept.
+    """The inputs of a fit.
 
     Attributes:
         encoder: frozen; its readout layer is used.
@@ -52,11 +52,11 @@ class FitJob:
             a `functools.partial` of one, or an instance of a dataclass: its name and values are part of the identity.
         selection: the held-out metric by which one readout is chosen.
         folder: of this fit alone; see `folder.py`.
-        cache: where features are kept; None keeps none.
+        cache: of features on disk; None: features are not cached.
         workers: processes that load clips; 0 loads them in this one. With any, `source` must be picklable and a script
             that calls `fit` must be importable (`if __name__ == "__main__"`). The result does not depend on it.
         allow_missing: whether a training clip that cannot be read is left out of its batch and named in the summary,
-            instead of ending the fit. Nothing takes its place.
+            instead of ending the fit. It is not replaced by another one.
         tensorboard: whether to write a TensorBoard log.
     """
 

@@ -1,11 +1,12 @@
 """Demo copies that all test processes share, and runs of the readout tasks on them."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from small_tasks import SMALL, TRACKING, as_options
 
 from rvm_bench.demo import kinetics, movi, perception, scannet, ssv2, waymo
@@ -18,18 +19,20 @@ multiprocessing.set_forkserver_preload(["readouts.fitting.fit"])
 
 @pytest.fixture(scope="session")
 def written_once(tmp_path_factory):
-    """A folder that the first of the parallel test processes writes, and the others wait for."""
+    """A folder whose parts are written once for all parallel test processes, each part by whichever is free."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
 
-    def folder(name, write):
-        with FileLock(root / f"{name}.lock"):
-            if not (root / name).exists():
-                unfinished = root / f"{name}.unfinished"
-                shutil.rmtree(unfinished, ignore_errors=True)
-                write(unfinished)
-                unfinished.rename(root / name)
+    def folder(name, **writers):
+        # First the parts that no other process is writing, then wait for the others.
+        for timeout in (0, -1):
+            for part, write in writers.items():
+                with contextlib.suppress(Timeout), FileLock(root / f"{name}-{part}.lock", timeout=timeout):
+                    done = root / f"{name}-{part}.done"
+                    if not done.exists():
+                        write(root / name)
+                        done.touch()
         return root / name
 
     return folder
@@ -38,27 +41,27 @@ def written_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def copies(written_once):
     """A data root, not to be changed: 12 + 4 videos of SSv2, 6 + 4 of Kinetics, 3 + 2 scans of ScanNet."""
-
-    def write(root):
-        ssv2.write(root / "ssv2", training=3, validation=1)
-        kinetics.write(root / "kinetics700_2020", actions=kinetics.ACTIONS[:2], training=3, validation=2)
-        scans = [DemoScan(room=9000 + k, sens=k == 1) for k in range(3)]
-        scans += [DemoScan(room=9100 + k, sens=k == 1, split="val") for k in range(2)]
-        scannet.write(root / "scannet", scans=tuple(scans), frames=32)
-
-    return written_once("demo-copies", write)
+    scans = [DemoScan(room=9000 + k, sens=k == 1) for k in range(3)]
+    scans += [DemoScan(room=9100 + k, sens=k == 1, split="val") for k in range(2)]
+    return written_once(
+        "demo-copies",
+        scannet=lambda root: scannet.write(root / "scannet", scans=tuple(scans), frames=32),
+        kinetics=lambda root: kinetics.write(
+            root / "kinetics700_2020", actions=kinetics.ACTIONS[:2], training=3, validation=2
+        ),
+        ssv2=lambda root: ssv2.write(root / "ssv2", training=3, validation=1),
+    )
 
 
 @pytest.fixture(scope="session")
 def tracking_copies(written_once):
     """A data root, not to be changed: 2 videos of Perception Test with 4 clips of MOVi-E, 3 + 2 segments of Waymo."""
-
-    def write(root):
-        perception.write(root / "perception_test", videos=2, frames=34)
-        movi.write(root, training=4, shards=2, side_px=48)
-        waymo.write(root / "waymo", training=3, validation=2)
-
-    return written_once("tracking-copies", write)
+    return written_once(
+        "tracking-copies",
+        waymo=lambda root: waymo.write(root / "waymo", training=3, validation=2),
+        perception=lambda root: perception.write(root / "perception_test", videos=2, frames=34),
+        movi=lambda root: movi.write(root, training=4, shards=2, side_px=48),
+    )
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def entry(name, tracks, *, split="valid", length=LENGTH):
     return {"metadata": metadata, "object_tracking": [], "point_tracking": tracks}
 
 
-def sound():
+def intact():
     moving = track(0, list(range(LENGTH)), [0.25] * LENGTH, [t / 64 for t in range(LENGTH)])
     late = track(1, [2, 3, 39], [0.5, 0.625, 1.0], [0.125, -0.0625, 0.75])
     still = track(0, [0, 1], [0.25, 0.5], [0.75, 1])
@@ -47,7 +47,7 @@ def sound():
 
 def write_copy(root, content, *, stem="point_tracking_valid"):
     (root / "videos").mkdir(parents=True, exist_ok=True)
-    for name in sound():
+    for name in intact():
         (root / "videos" / f"{name}.mp4").write_bytes(name.encode())
     file = root / f"{stem}.json"
     file.parent.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def write_copy(root, content, *, stem="point_tracking_valid"):
 
 @pytest.fixture
 def root(tmp_path):
-    return write_copy(tmp_path / "perception", sound())
+    return write_copy(tmp_path / "perception", intact())
 
 
 def test_tracks_come_as_xy_and_a_frame_without_an_annotation_is_not_visible(root):
@@ -78,7 +78,7 @@ def test_tracks_come_as_xy_and_a_frame_without_an_annotation_is_not_visible(root
 def test_the_annotations_of_all_tasks_give_the_same_videos(root, tmp_path):
     content = {
         "video_7": entry("video_7", []),
-        **sound(),
+        **intact(),
         "video_8": entry("video_8", [track(0, [0], [0.5], [0.5])], split="train"),
     }
     other = open_perception(write_copy(tmp_path / "all", content, stem="annotations/all_valid"))
@@ -92,7 +92,7 @@ def test_the_manifest_tells_another_annotation_and_another_video(root):
     assert open_perception(root).manifest_sha256() == before
     (root / "videos/video_2.mp4").write_bytes(b"another size")
     changed = open_perception(root).manifest_sha256()
-    (root / "point_tracking_valid.json").write_text(json.dumps(sound(), indent=1))
+    (root / "point_tracking_valid.json").write_text(json.dumps(intact(), indent=1))
     assert len({before, changed, open_perception(root).manifest_sha256()}) == 3
 
 
@@ -130,8 +130,8 @@ def test_problems_counts_the_frames_of_every_video(root):
 
 
 def changed(*path, value):
-    """The sound annotation with one value replaced; a value of `...` takes the key away."""
-    content = sound()
+    """The valid annotation with one value replaced; a value of `...` takes the key away."""
+    content = intact()
     place = content["video_10"]
     for key in path[:-1]:
         place = place[key]
@@ -176,8 +176,8 @@ POINTS = ("point_tracking", 1, "points")
         (changed(*POINTS, value=[[0.5, float("inf"), 0.5], [0.5] * 3]), "has inf as y"),
         (changed(*POINTS, value=[[0.5, None, 0.5], [0.5] * 3]), "has None as y"),
         (changed(*POINTS, value=[[0.5, 10**400, 0.5], [0.5] * 3]), "as y; expected a fraction"),
-        ({**sound(), "video_10": []}, r"'video_10' is \[\], expected an object with metadata"),
-        ({**sound(), "../video_2": entry("../video_2", [track(0, [0], [0.5], [0.5])])}, "expected its own name"),
+        ({**intact(), "video_10": []}, r"'video_10' is \[\], expected an object with metadata"),
+        ({**intact(), "../video_2": entry("../video_2", [track(0, [0], [0.5], [0.5])])}, "expected its own name"),
     ],
 )  # fmt: skip
 def test_a_faulty_annotation_is_one_clear_line_and_costs_its_video_only(tmp_path, content, message):
@@ -193,7 +193,7 @@ def test_a_faulty_annotation_is_one_clear_line_and_costs_its_video_only(tmp_path
     ("text", "message"),
     [
         ("", r"point_tracking_valid\.json cannot be read as JSON"),
-        (json.dumps(sound())[:-9], "cannot be read as JSON"),
+        (json.dumps(intact())[:-9], "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "holds no object of videos"),
         ("{}", "lists no video of the valid split with point tracks"),
@@ -218,7 +218,7 @@ def test_what_is_not_there_is_named(tmp_path, root):
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
-    return write_copy(tmp_path_factory.mktemp("fuzz"), sound())
+    return write_copy(tmp_path_factory.mktemp("fuzz"), intact())
 
 
 FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -241,7 +241,7 @@ def opens_or_refuses(root, content):
 @FUZZ
 @given(data=st.data())
 def test_mutated_bytes_are_read_or_refused(scratch, data):
-    content = bytearray(json.dumps(sound()).encode())
+    content = bytearray(json.dumps(intact()).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at : at + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
@@ -258,7 +258,7 @@ VALUES = st.recursive(
 @FUZZ
 @given(data=st.data())
 def test_mutated_structures_are_read_or_refused(scratch, data):
-    content = copy.deepcopy(sound())
+    content = copy.deepcopy(intact())
     place = content
     while True:
         keys = list(place) if isinstance(place, dict) else range(len(place))

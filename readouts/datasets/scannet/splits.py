@@ -132,12 +132,12 @@ def read_split(root: Path, split: str) -> tuple[Path, list[str]]:
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    places = [root / folder / SPLITS[split] for folder in SPLIT_FOLDERS]
-    file = next((place for place in places if place.is_file()), None)
+    paths = [root / folder / SPLITS[split] for folder in SPLIT_FOLDERS]
+    file = next((path for path in paths if path.is_file()), None)
     if file is None:
         _refuse_subsampled(root)
         raise UserError(
-            f"{places[0]} is missing (and in {', '.join(SPLIT_FOLDERS[1:])}); take it from Tasks/Benchmark/ of "
+            f"{paths[0]} is missing (and in {', '.join(SPLIT_FOLDERS[1:])}); take it from Tasks/Benchmark/ of "
             "https://github.com/ScanNet/ScanNet: is --data right?"
         )
     names = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
