@@ -1,1 +1,1 @@
-"""Backbones to compare with: one configurable ViT, and one file per family that says what tells it from the others."""
+"""Backbones to compare with: one configurable ViT with a module per family, and models of Hugging Face and timm."""

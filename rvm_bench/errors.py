@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(Exception):
@@ -22,6 +22,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
     return UserError(f"unknown {kind} {name!r}; {offer}")
+
+
+def listed(names: Sequence[str], at_most: int = 20) -> str:
+    """The first names, separated by commas, and how many there are beyond them."""
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""One file per family of backbones: its sizes, cards, checkpoint formats and licence."""
+"""One module per family of backbones: sizes, cards, checkpoint layouts and licence."""

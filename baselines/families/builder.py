@@ -1,4 +1,4 @@
-"""The builder of every family that has no options of its own: it finds the family by the card's."""
+"""The builder of every family without options of its own. It finds the family by the card's."""
 
 import importlib
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import Encoder
 
 MODULES = {"4ds": "fourds"}
-"""Families whose file has another name than they."""
+"""Modules of the families whose name is no Python identifier."""
 
 
 def family_of(card: EncoderCard) -> Family:
-    """The family that a card names, from the file of that name."""
+    """The family of a card, from the module of that name."""
     return importlib.import_module(f"baselines.families.{MODULES.get(card.family, card.family)}").FAMILY
 
 

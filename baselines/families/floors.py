@@ -1,9 +1,16 @@
-"""The floors: raw pixels, and a network that was never trained. What a model learned is what lies above them."""
+"""The floors: raw pixels, and an untrained network. What a model has learned is what it scores above them.
 
-from typing import Any
+Cards must not import torch, so that listing models is fast: the encoder of `pixels` is in `pixels.py`.
+"""
+
+from typing import TYPE_CHECKING
 
 from baselines.families.mae import FAMILY
+from baselines.vit.config import IMAGENET
 from rvm_bench.api.card import EncoderCard, Model
+
+if TYPE_CHECKING:
+    from rvm_bench.api.encoder import Encoder
 
 PIXELS = Model(
     card=EncoderCard(
@@ -26,9 +33,9 @@ RANDOM_VIT_S = Model(
         params_m=21.7,
         patch=16,
         width=384,
-        pixel_mean=FAMILY.facts["pixel_mean"],
-        pixel_std=FAMILY.facts["pixel_std"],
-        taps=FAMILY.facts["taps"],
+        pixel_mean=IMAGENET["pixel_mean"],
+        pixel_std=IMAGENET["pixel_std"],
+        taps=FAMILY.taps(),
         licence="Apache-2.0",
         source="rvm-bench",
         note="random initialisation, seed 0 (--option seed=N for another): the floor of what training gives",
@@ -38,7 +45,7 @@ RANDOM_VIT_S = Model(
 )
 
 
-def build_random(card: EncoderCard, device: str = "cpu", dtype: str = "float32", seed: int = 0) -> Any:
+def build_random(card: EncoderCard, device: str = "cpu", dtype: str = "float32", seed: int = 0) -> "Encoder":
     """MAE's ViT-S/16 with the random weights of a seed."""
     from baselines.vit.encoder import load
 

@@ -1,4 +1,4 @@
-"""Raw pixels as features: no parameters, the floor of every task."""
+"""Raw pixels as features: no parameters, the floor of every task. Apart from its card, because it needs torch."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from rvm_bench.api.encoder import ImageEncoder
 
 
 class PixelEncoder(ImageEncoder):
-    """Each patch's pixels in [0, 1], flattened row by row with the channels last (16 x 16 x 3 = 768 values)."""
+    """The pixels of each patch in [0, 1], row-major with channels last (16 x 16 x 3 = 768 values)."""
 
     def __init__(self, card: EncoderCard) -> None:
         super().__init__()
@@ -23,5 +23,5 @@ class PixelEncoder(ImageEncoder):
 
 
 def build(card: EncoderCard, device: str = "cpu", dtype: str = "float32") -> PixelEncoder:
-    """The `pixels` encoder. It has no network, so device and precision do not matter to its values."""
+    """The `pixels` encoder. It has no network, so device and dtype do not change its values."""
     return PixelEncoder(card)

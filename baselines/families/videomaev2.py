@@ -1,26 +1,19 @@
-"""VideoMAEv2 (B, L, g): VideoMAE's architecture, with patch 14 in g. The last norm goes by two names.
+"""VideoMAEv2 (B, L, g): VideoMAE's architecture, with patch 14 in g. Its files name the final norm in two ways.
 
-Files of the hub end in `fc_norm`, made for pooled features; the authors apply it to every token. Pre-training
-checkpoints end in `encoder.norm`. Where a file's `fc_norm` is the identity, loading says so. Source:
+Files on Hugging Face end in `fc_norm`, meant for pooled features; the authors apply it to every token. Pre-training
+checkpoints end in `encoder.norm`. Loading notes it if a file's `fc_norm` is the identity. Source:
 github.com/OpenGVLab/VideoMAEv2 and the authors' evaluation notebook.
 """
 
 from baselines.families import videomae
-from baselines.vit.config import BASE, IMAGENET, LARGE, Family, Layout, same_tap, size
-from rvm_bench.api.card import Model, WeightsFile
+from baselines.vit.config import BASE, LARGE, Family, Layout, size
+from rvm_bench.api.card import Model
 
-LICENCE = "CC-BY-NC-4.0"
 WRAPPERS = ["model", "module", ""]
 
 FAMILY = Family(
     name="videomaev2",
     style=videomae.FAMILY.style,
-    facts={
-        **IMAGENET,
-        "taps": same_tap("every token after the final norm, clips of 16 frames"),
-        "licence": LICENCE,
-        "source": "arXiv 2303.16727; github.com/OpenGVLab/VideoMAEv2",
-    },
     sizes={
         "videomaev2-b": BASE,
         "videomaev2-l": LARGE,
@@ -48,18 +41,20 @@ FAMILY = Family(
             ignored=["cls_head.*"],
         ),
     ],
+    tap="every token after the final norm, clips of 16 frames",
+    source="arXiv 2303.16727; github.com/OpenGVLab/VideoMAEv2",
+    licence="CC-BY-NC-4.0",
     frames=16,
 )
 
 
-def _released(name: str, hub: str, params_m: float, size_bytes: int, published: str = "", note: str = "") -> Model:
-    weights = WeightsFile(
-        url=f"https://huggingface.co/OpenGVLab/{hub}/resolve/main/model.safetensors",
-        filename=f"{hub}.safetensors",
-        size_bytes=size_bytes,
-        licence=LICENCE,
-    )
-    return FAMILY.model(name, params_m=params_m, published=published, weights=weights, note=note)
+def _released(
+    name: str, repository: str, params_m: float, size_bytes: int, *, published: str = "", note: str = ""
+) -> Model:
+    """Every file on Hugging Face is called model.safetensors, so in the cache it has the repository's name."""
+    url = f"https://huggingface.co/OpenGVLab/{repository}/resolve/main/model.safetensors"
+    filename = f"{repository}.safetensors"
+    return FAMILY.released(name, url, params_m, size_bytes, filename=filename, published=published, note=note)
 
 
 B = _released("videomaev2-b", "VideoMAEv2-Base", 86.2, 4 * 86_227_200)

@@ -1,7 +1,7 @@
-"""Models of transformers as encoders: what they return becomes a feature grid, or is refused in one line.
+"""Models of transformers as encoders: their output becomes a feature grid, or is refused in one line.
 
-No table of architectures: which arguments `forward` takes says how to call it, and one pass over a blank image of the
-native size says what it returns. Only video models are named, because their order of tokens cannot be seen.
+There is no table of architectures. The signature of `forward` tells how to call a model, and one pass over blank images
+of the native size tells what it returns. Only video models are listed, because token order cannot be detected.
 """
 
 import dataclasses
@@ -12,30 +12,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.hub.frame_size import first_line, refused_sizes
 from rvm_bench.api.card import EncoderCard
 from rvm_bench.api.encoder import ClipEncoder, ImageEncoder
 from rvm_bench.errors import UserError
 from rvm_bench.nn.positions import resize_positions
 
 VIDEO_TYPES = ("videomae", "vivit", "vjepa2")
-"""Clip models whose tokens come slot by slot, row by row. TimeSformer's, for one, come patch by patch."""
+"""Clip models whose tokens are ordered time slot, row, column. TimeSformer's, for example, are ordered patch, time."""
 
 KINDS = f"ViTs, conv nets and CLIP-like vision towers that need pixel_values alone; {', '.join(VIDEO_TYPES)}"
 
 PREFIX_TOKEN = re.compile(r"(^|_)(cls|class|register|distillation)_(token|embedding)s?$")
-"""Parameters that are tokens before the grid. YOLOS's detection_tokens, behind it, are not among them."""
+"""Parameters that are prefix tokens. YOLOS's detection_tokens follow the grid, and do not match."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a network takes and returns.
+    """Shapes of a network's input and output.
 
     Attributes:
-        patch: side of a patch, or stride of a map, in pixels.
+        patch: side of a patch, or stride of a feature map, in pixels.
         width: channels.
-        prefix: tokens before the grid, which are dropped; None where it returns a map [N, D, h, w].
-        native_px: height and width for which its positions were made.
-        frames, tubelet: frames of a clip, and of one time slot; 1 for images.
+        prefix: prefix tokens, which are dropped; None if the network returns a map [N, D, h, w].
+        native_px: height and width that its positions were trained for.
+        frames, tubelet: frames per clip and per time slot; 1 for image models.
     """
 
     patch: int
@@ -47,7 +48,7 @@ class Layout:
 
 
 class HubImageEncoder(ImageEncoder):
-    """Any image model: `last_hidden_state` without its prefix tokens, or its last map."""
+    """An image model: `last_hidden_state` without prefix tokens, or the last feature map."""
 
     def __init__(self, card: EncoderCard, network: nn.Module, layout: Layout) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class HubImageEncoder(ImageEncoder):
 
 
 class HubClipEncoder(ClipEncoder):
-    """VideoMAE and its like: `last_hidden_state` of clips, one map per tubelet."""
+    """A clip model: `last_hidden_state` without prefix tokens, one map per tubelet."""
 
     def __init__(self, card: EncoderCard, network: nn.Module, layout: Layout) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class HubClipEncoder(ClipEncoder):
 
 
 def last_hidden_state(network: nn.Module, pixels: Tensor, layout: Layout, name: str) -> Tensor:
-    """What a network returns for pixels [N, 3, H, W] or [B, T, 3, H, W], all patches visible and in their order.
+    """The network's output for pixels [N, 3, H, W] or [B, T, 3, H, W], with all patches visible and in order.
 
     Raises:
         UserError: the network cannot take frames of this size.
@@ -92,34 +93,25 @@ def last_hidden_state(network: nn.Module, pixels: Tensor, layout: Layout, name: 
     arguments: dict[str, Any] = {str(network.main_input_name): pixels}
     if "interpolate_pos_encoding" in parameters and size_px != layout.native_px and pixels.ndim == 4:
         arguments["interpolate_pos_encoding"] = True
-    if "noise" in parameters:  # ViT-MAE orders patches by noise before it drops some; growing noise keeps their order
+    if "noise" in parameters:  # ViT-MAE sorts patches by noise before masking; increasing noise keeps their order
         patches = (size_px[0] // layout.patch) * (size_px[1] // layout.patch)
         arguments["noise"] = torch.arange(patches, device=pixels.device).expand(len(pixels), -1)
     if "skip_predictor" in parameters:
         arguments["skip_predictor"] = True
-    try:
+    with refused_sizes(name, size_px, layout.native_px):
         return network(**arguments).last_hidden_state
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        if size_px == layout.native_px:
-            raise
-        raise UserError(
-            f"{name} cannot take frames of {size_px[0]}x{size_px[1]} px; its positions are made for "
-            f"{layout.native_px[0]}x{layout.native_px[1]} px ({_first_line(error)})"
-        ) from error
 
 
 def image_layout(network: nn.Module, config: Any, name: str) -> Layout:
-    """The layout of an image model, from one pass over two blank images of its native size.
+    """The layout of an image model, from one forward pass over two blank images of its native size.
 
     Raises:
-        UserError: what it returns cannot be told to be a grid of features.
+        UserError: the output is not recognised as a grid of features.
     """
     patch = _one_number(getattr(config, "patch_size", None), "patch_size", name)
-    # Where nothing is said of patches, a conv net: 224 is a multiple of every usual stride, its image_size may not be.
+    # Without patch_size it is a conv net: 224 is a multiple of every usual stride, its image_size may not be.
     native_px = _pair((getattr(config, "image_size", None) if patch else 0) or 14 * (patch or 16))
-    # Two images, since some models pack all images of a batch into one sequence.
+    # Two images, because some models pack all images of a batch into one sequence.
     parameter = next(network.parameters())
     blank = torch.zeros(2, 3, *native_px, dtype=parameter.dtype, device=parameter.device)
     guess = Layout(patch=patch or 1, width=0, prefix=0, native_px=native_px)
@@ -127,8 +119,8 @@ def image_layout(network: nn.Module, config: Any, name: str) -> Layout:
         hidden = last_hidden_state(network, blank, guess, name)
         shape = tuple(hidden.shape)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise _refusal(
-            config, f"fails on a blank image of {native_px[0]}x{native_px[1]} px ({_first_line(error)})"
+        raise _unsupported(
+            config, f"fails on a blank image of {native_px[0]}x{native_px[1]} px ({first_line(error)})"
         ) from error
     if len(shape) == 4 and shape[0] == 2:
         stride = native_px[0] // shape[2]
@@ -138,7 +130,7 @@ def image_layout(network: nn.Module, config: Any, name: str) -> Layout:
         prefix = shape[1] - (native_px[0] // patch) * (native_px[1] // patch)
         if prefix in (0, prefix_tokens(network)):
             return Layout(patch=patch, width=shape[2], prefix=prefix, native_px=native_px)
-    raise _refusal(
+    raise _unsupported(
         config,
         f"returns {list(shape)} for two images of {native_px[0]}x{native_px[1]} px, where patch_size "
         f"{patch} and {prefix_tokens(network)} known prefix tokens leave no grid of features",
@@ -146,13 +138,13 @@ def image_layout(network: nn.Module, config: Any, name: str) -> Layout:
 
 
 def video_layout(config: Any, name: str, frames: int | None = None) -> Layout:
-    """The layout of a clip model, from its config; without its prefix tokens, which the network tells.
+    """The layout of a clip model, from its config. Prefix tokens are set to 0; `prefix_tokens` counts them.
 
     Args:
-        frames: clip length; only V-JEPA 2, whose positions are computed, takes another than its config's.
+        frames: clip length; None: the config's. Only V-JEPA 2, whose positions are computed, takes another.
 
     Raises:
-        UserError: no usable clip length, or a tubelet that is not square.
+        UserError: an unusable clip length, or patches that are not square.
     """
     tubelet = getattr(config, "tubelet_size", None) or 1
     patch = getattr(config, "patch_size", None)
@@ -169,7 +161,7 @@ def video_layout(config: Any, name: str, frames: int | None = None) -> Layout:
     side = _one_number(patch, "patch_size", name)
     size = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
     if not (side and size):
-        raise _refusal(config, "has no patch_size and image_size in its config")
+        raise _unsupported(config, "has no patch_size and image_size in its config")
     return Layout(
         patch=side,
         width=config.hidden_size,
@@ -181,13 +173,13 @@ def video_layout(config: Any, name: str, frames: int | None = None) -> Layout:
 
 
 def prefix_tokens(network: nn.Module) -> int:
-    """How many prefix tokens a network's parameters are: [D], [n, D] or [1, n, D]."""
+    """Number of prefix tokens among a network's parameters, each [D], [n, D] or [1, n, D]."""
     tokens = (p for name, p in network.named_parameters() if PREFIX_TOKEN.search(name.rpartition(".")[2]))
     return sum(1 if token.ndim == 1 else token.shape[-2] for token in tokens)
 
 
 def set_grid(network: Any, grid: tuple[int, int], layout: Layout) -> None:
-    """Fits the positions of VideoMAE and V-JEPA 2 to a grid; at the native one, they are transformers' own."""
+    """Resizes the positions of VideoMAE and V-JEPA 2 to a grid; at the native grid they are transformers' own."""
     native = (layout.native_px[0] // layout.patch, layout.native_px[1] // layout.patch)
     kind = network.config.model_type
     if kind == "videomae":
@@ -201,7 +193,7 @@ def set_grid(network: Any, grid: tuple[int, int], layout: Layout) -> None:
 
 
 def _set_videomae_grid(network: Any, grid: tuple[int, int], native: tuple[int, int], layout: Layout) -> None:
-    """The sinusoid table, each time slot resized bicubically. Source: evaluation notebook, VideoMAE feature cell."""
+    """Resizes the sinusoid table bicubically, per time slot. Source: evaluation notebook, VideoMAE feature cell."""
     embeddings = network.embeddings
     size_px = (grid[0] * layout.patch, grid[1] * layout.patch)
     if tuple(embeddings.patch_embeddings.image_size) == size_px:
@@ -217,9 +209,9 @@ def _set_videomae_grid(network: Any, grid: tuple[int, int], native: tuple[int, i
 
 
 class _RotaryGrid:
-    """V-JEPA 2's positions on another grid: the trained grid's rows and columns, resized linearly.
+    """V-JEPA 2's rotary positions on another grid: the trained grid's rows and columns, interpolated linearly.
 
-    transformers counts tokens by the trained grid whatever the frames' size, so that rows would run into one another.
+    transformers numbers tokens by the trained grid whatever the frame size, so tokens of different rows would mix.
     """
 
     def __init__(self, grid: tuple[int, int], native: tuple[int, int]) -> None:
@@ -227,25 +219,25 @@ class _RotaryGrid:
         self.native = native
 
     def __call__(self, x: Tensor, masks: None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """For tokens [B, n, D]: their time slots, rows and columns, each [n]."""
+        """Time slots, rows and columns of tokens [B, n, D], each [n]."""
         h, w = self.grid
         slots = torch.arange(x.shape[1] // (h * w), device=x.device, dtype=x.dtype)
         rows, columns = (
-            _resized_range(count, size).to(x.device, x.dtype)
+            _interpolated_range(count, size).to(x.device, x.dtype)
             for count, size in zip(self.native, self.grid, strict=True)
         )
         t, y, x_ = torch.meshgrid(slots, rows, columns, indexing="ij")
         return t.flatten(), y.flatten(), x_.flatten()
 
 
-def _resized_range(count: int, size: int) -> Tensor:
-    """0..count-1 on `size` cells: half-pixel centres, clamped at the ends."""
+def _interpolated_range(count: int, size: int) -> Tensor:
+    """0..count-1 interpolated to `size` values: half-pixel centres, clamped at the ends."""
     numbers = torch.arange(count, dtype=torch.float32).view(1, 1, -1)
     return nn.functional.interpolate(numbers, size=size, mode="linear", align_corners=False).flatten()
 
 
 def _grid(hidden: Tensor, prefix: int, grid: tuple[int, ...], name: str) -> Tensor:
-    """Tokens [N, prefix + product of grid, D] -> [N, *grid, D]."""
+    """Tokens [N, prefix + prod(grid), D] -> [N, *grid, D]; UserError for another number of tokens."""
     cells = torch.Size(grid).numel()
     if hidden.ndim != 3 or hidden.shape[1] != prefix + cells:
         raise UserError(
@@ -254,12 +246,12 @@ def _grid(hidden: Tensor, prefix: int, grid: tuple[int, ...], name: str) -> Tens
     return hidden[:, prefix:].unflatten(1, grid)
 
 
-def _refusal(config: Any, what: str) -> UserError:
+def _unsupported(config: Any, what: str) -> UserError:
     return UserError(f"model type {config.model_type!r} is not supported: it {what}; supported: {KINDS}")
 
 
 def _one_number(value: Any, what: str, name: str) -> int | None:
-    """A number, or equal numbers, as one; None where there is none."""
+    """A number, or equal numbers, as one number; None if there is none."""
     numbers = set(value) if isinstance(value, (list, tuple)) else {value}
     if len(numbers) != 1:
         raise UserError(f"{name}: {what} {value} is not square; expected one number")
@@ -268,7 +260,3 @@ def _one_number(value: Any, what: str, name: str) -> int | None:
 
 def _pair(size: Any) -> tuple[int, int]:
     return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) else (int(size), int(size))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

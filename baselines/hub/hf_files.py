@@ -1,20 +1,19 @@
-"""What lies beside a Hugging Face model: its weight files, pixel statistics and licence, in a folder or on the Hub."""
+"""Files of a Hugging Face model, in a folder or on the Hub: weights, pixel normalisation and licence."""
 
 import dataclasses
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
+from baselines.hub.frame_size import first_line
 from baselines.vit.config import IMAGENET
 from rvm_bench.errors import UserError
 from rvm_bench.formats.files import read_json
-from rvm_bench.formats.hashes import file_sha256
 
 CONFIG = "config.json"
 PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""Single file or index of shards, in the order in which transformers prefers them."""
+"""A single file or an index of shards, in transformers' order of preference."""
 
 REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,11 +22,11 @@ LICENCE = re.compile(r"^(license|license_name):\s*(?:-\s*)?['\"]?([\w.+-]+)", re
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """A folder of a model, or a repository of the Hub that is fetched file by file into the Hugging Face cache.
+    """A model's folder, or a repository of the Hub, whose files are downloaded into the Hugging Face cache on demand.
 
     Attributes:
-        reference: as the user gave it.
-        folder: where the files are; for a repository the snapshot of one commit in the cache.
+        reference: as given by the user.
+        folder: of the files; for a repository the snapshot of one commit in the cache.
         commit: of a repository; None for a folder.
     """
 
@@ -37,24 +36,24 @@ class Repository:
 
     @property
     def name(self) -> str:
-        """The reference's last part, safe as the name of a folder."""
+        """Last part of the reference, usable as the name of a folder."""
         last = self.reference.rpartition("/")[2] if self.commit else self.folder.resolve().name
         return re.sub(r"[^\w.-]+", "_", last) or "root"
 
     @property
     def source(self) -> str:
-        """Where the model is from. Of a local folder only the name: where it lies does not change a number."""
+        """Origin of the model. Of a local folder only the name, because its location does not change a result."""
         return f"hf:{self.reference}@{self.commit}" if self.commit else f"hf: local folder {self.name}"
 
     def file(self, name: str) -> Path | None:
-        """A file by its name, or None where the model has none of that name."""
+        """Path of a file of the model; None if it has no file of this name."""
         if self.commit:
             return _fetch(self.reference, name, self.commit)
         path = self.folder / name
         return path if path.is_file() else None
 
     def weight_files(self) -> list[Path]:
-        """The files that transformers reads the weights from.
+        """The files from which transformers reads the weights.
 
         Raises:
             UserError: there is none, or a shard is missing.
@@ -75,7 +74,7 @@ class Repository:
         )
 
     def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-        """Mean and standard deviation for pixels in [0, 1], per RGB channel, and where they come from."""
+        """Mean and standard deviation of pixels in [0, 1], per RGB channel, and a sentence on their origin."""
         for name in PREPROCESSORS:
             path = self.file(name)
             settings = read_json(path) if path else {}
@@ -89,10 +88,10 @@ class Repository:
         )
 
     def licence(self) -> str:
-        """The licence that the front matter of README.md names."""
+        """The licence in the front matter of README.md."""
         try:
             readme = self.file("README.md")
-        except UserError:  # offline, and not in the cache; no number depends on it
+        except UserError:  # offline and not in the cache; no result depends on it
             readme = None
         text = readme.read_text(encoding="utf-8", errors="replace") if readme else ""
         front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
@@ -102,16 +101,14 @@ class Repository:
 
 
 def find_repository(reference: str, revision: str | None = None) -> Repository:
-    """The folder, or the repository of the Hub, that a reference names.
-
-    A folder that exists goes before a repository of the same name.
+    """The folder or repository of the Hub that a reference names. A folder takes precedence over a repository.
 
     Args:
         reference: a folder ("./model", "/data/model", "~/model"), or "owner/name" of the Hub.
-        revision: a branch, tag or commit of a repository; None for its main branch.
+        revision: a branch, tag or commit of a repository; None: its main branch.
 
     Raises:
-        UserError: no such folder, a folder that holds no model, or a repository that cannot be reached.
+        UserError: no such folder, a folder without a model, or a repository that cannot be reached.
     """
     path = Path(reference).expanduser()
     if path.is_dir():
@@ -130,18 +127,8 @@ def find_repository(reference: str, revision: str | None = None) -> Repository:
     return Repository(reference, config.parent, config.parent.name)
 
 
-def weights_sha256(files: list[Path]) -> str:
-    """Hash of the content: the file's own sha256, which the Hub shows too; of several, one over names and hashes."""
-    if len(files) == 1:
-        return file_sha256(files[0].resolve())
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.name} {file_sha256(file.resolve())}\n".encode())
-    return digest.hexdigest()
-
-
 def _statistics(settings: dict[str, Any], where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """An image processor's (pixel * rescale_factor - offset - mean) / std, written for pixel / 255."""
+    """Mean and std for pixels in [0, 1] of an image processor's (pixel * rescale_factor - offset - mean) / std."""
     scale = 255 * (settings.get("rescale_factor") or 1 / 255) if settings.get("do_rescale", True) else 255.0
     offset = 1.0 if settings.get("offset") else 0.0
     means, stds = settings["image_mean"], settings["image_std"]
@@ -155,11 +142,11 @@ def _statistics(settings: dict[str, Any], where: str) -> tuple[tuple[float, ...]
 
 
 def _fetch(repository: str, name: str, revision: str | None) -> Path | None:
-    """A file of a repository, from the Hugging Face cache or the Hub; None where the repository has no such file."""
+    """A file of a repository, from the Hugging Face cache or the Hub; None if the repository has no such file."""
     from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
     where = f"hf:{repository}" + (f" at {revision}" if revision else "")
-    if revision and COMMIT.fullmatch(revision):  # a commit never changes, so nobody need be asked again
+    if revision and COMMIT.fullmatch(revision):  # a commit is immutable, so the cache needs no request
         known = try_to_load_from_cache(repository, name, revision=revision)
         if known is not None:
             return None if known is _CACHED_NO_EXIST else Path(str(known))
@@ -179,4 +166,4 @@ def _fetch(repository: str, name: str, revision: str | None) -> Path | None:
     except errors.RepositoryNotFoundError as error:
         raise UserError(f"{where}: no such folder here, and no such repository on huggingface.co") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{where}: {name} cannot be fetched: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{where}: {name} cannot be fetched: {first_line(error)}") from error

@@ -1,6 +1,6 @@
-"""`hf:<repository or folder>`: any image ViT, conv net or VideoMAE-like model of transformers as an encoder.
+"""`hf:<repository or folder>`: image ViTs, conv nets and clip models of transformers as encoders.
 
-Needs the extra `hub`. Code that comes with a repository is never run. docs/hub.md says what is checked.
+Needs the extra `hub`. Code of a repository is never run. docs/hub.md lists the checks.
 """
 
 import contextlib
@@ -26,19 +26,20 @@ from baselines.hub.hf_encoders import (
     prefix_tokens,
     video_layout,
 )
-from baselines.hub.hf_files import CONFIG, Repository, find_repository, weights_sha256
+from baselines.hub.hf_files import CONFIG, Repository, find_repository
+from baselines.vit.tensor_files import files_sha256
 from rvm_bench.api.card import EncoderCard, Provenance
-from rvm_bench.errors import UserError, optional_packages
+from rvm_bench.errors import UserError, listed, optional_packages
 from rvm_bench.formats.files import read_json
 from rvm_bench.formats.hashes import file_sha256
 
 UNUSED = re.compile(r"^(pooler|head|predictor)\.|(^|\.)mask_tokens?$")
-"""Parameters, by their name in the base model, that `last_hidden_state` does not depend on: they may be missing."""
+"""Parameters of the base model that `last_hidden_state` does not depend on; they may be missing."""
 
 DERIVED = re.compile(r"(^|\.)(position_ids|relative_position_index|num_batches_tracked)$")
-"""Tables of indices and counts that older files hold and newer models compute."""
+"""Index tables and counters that older files hold and newer models compute."""
 
-SHOWN = 8  # names in an error
+LISTED_AT_MOST = 8  # names in an error message
 
 
 def hugging_face(
@@ -54,14 +55,14 @@ def hugging_face(
 
     Args:
         reference: a folder that `save_pretrained` wrote, or "owner/name" of the Hugging Face Hub.
-        weights: None for the model's own, or "random".
+        weights: None: the model's own; or "random".
         dtype: "float32" or "bfloat16".
         seed: of random weights.
         revision: branch, tag or commit of a repository.
-        frames: clip length of V-JEPA 2, where it should not be the config's.
+        frames: clip length of V-JEPA 2; None: the config's.
 
     Raises:
-        UserError: transformers is missing; no such model; an unsupported kind; or weights that do not fit.
+        UserError: transformers is not installed, no such model, an unsupported type, or weights that do not fit.
     """
     transformers = _import_transformers()
     if weights not in (None, "random"):
@@ -81,10 +82,11 @@ def hugging_face(
     with _quiet(transformers):
         if not files:
             network = _untrained(transformers, repository, config, attention, seed)
-            origin = Provenance(kind="random", seed=seed)
+            provenance = Provenance(kind="random", seed=seed)
         else:
             network, left_out = _load(transformers, repository, config, attention)
-            origin = Provenance(kind="file", path=", ".join(file.name for file in files), sha256=weights_sha256(files))
+            names = ", ".join(file.name for file in files)
+            provenance = Provenance(kind="file", path=names, sha256=files_sha256(files))
     network = _cast(network, getattr(torch, dtype)).eval().requires_grad_(False)
 
     if layout is None:
@@ -98,8 +100,8 @@ def hugging_face(
     facts: dict[str, Any] = {"source": card.source} | ({"left_out": left_out} if left_out else {})
     if repository.commit:
         facts |= {"repository": reference, "commit": repository.commit}
-    encoder.weights = origin.with_facts(**facts)
-    # The weights' hash does not cover what the config chooses, nor the code that computes.
+    encoder.weights = provenance.with_facts(**facts)
+    # The hash of the weights covers neither the config nor the code of transformers.
     encoder.options = {
         "config_sha256": file_sha256(repository.folder / CONFIG),
         "transformers": transformers.__version__,
@@ -117,7 +119,7 @@ def _import_transformers() -> Any:
 
 
 def _config(transformers: Any, repository: Repository) -> Any:
-    """The config of the model whose features are read: of a CLIP-like pair its vision tower's."""
+    """The config of the model that is read; of a CLIP-like pair that of the vision tower."""
     from huggingface_hub.errors import StrictDataclassError
 
     kind = read_json(repository.folder / CONFIG).get("model_type")
@@ -132,17 +134,16 @@ def _config(transformers: Any, repository: Repository) -> Any:
         raise UserError(f"hf:{repository.reference}: {CONFIG} cannot be read: {_one_line(error)}") from error
     config = getattr(config, "vision_config", None) or config
     if "mask_ratio" in config.to_dict():
-        config.mask_ratio = 0.0  # ViT-MAE would hide three quarters of the patches from itself
+        config.mask_ratio = 0.0  # else ViT-MAE drops three quarters of the patches
     return config
 
 
 def _model_class(transformers: Any, config: Any) -> type:
-    """The class that AutoModel takes for a config.
+    """AutoModel's class for a config.
 
     Raises:
-        UserError: there is none, or it is neither an image model nor a video model that is supported.
+        UserError: there is none, or it is neither an image model nor a supported video model.
     """
-
     kind = config.model_type
     found = transformers.MODEL_MAPPING.get(type(config), None)
     model = found[0] if isinstance(found, (list, tuple)) else found
@@ -180,14 +181,14 @@ def _untrained(transformers: Any, repository: Repository, config: Any, attention
 
 
 def _load(transformers: Any, repository: Repository, config: Any, attention: str) -> tuple[nn.Module, list[str]]:
-    """The base model with the weights of its files, float32, and a list of what else the files hold.
+    """The base model in float32 with the weights of its files, and a list of other tensors in the files.
 
-    Strict for all that features depend on: each of its tensors must come from a file with the right shape, and no
-    tensor of a file that lies within the base model may be left over. What lies outside (heads, a decoder, a text
-    tower) is left out, and listed.
+    Strict for everything that the features depend on: each tensor of the base model must be in a file with the right
+    shape, and no tensor of a file that belongs to the base model may be unused. Tensors outside it (heads, a decoder, a
+    text tower) are left out and listed.
 
     Raises:
-        UserError: tensors are missing, mismatched or left over, by transformers' names.
+        UserError: tensors are missing, misshapen or unused, by transformers' names.
     """
     try:
         network, report = transformers.AutoModel.from_pretrained(
@@ -196,7 +197,7 @@ def _load(transformers: Any, repository: Repository, config: Any, attention: str
             attn_implementation=attention,
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they come back by name
+            ignore_mismatched_sizes=True,  # so that they are reported by name
             local_files_only=True,
             trust_remote_code=False,
         )
@@ -220,7 +221,7 @@ def _load(transformers: Any, repository: Repository, config: Any, attention: str
         ],
         "left over": inside,
     }
-    complaints = [f"{len(names)} {what}: {_some(names)}" for what, names in wrong.items() if names]
+    complaints = [f"{len(names)} {what}: {listed(names, LISTED_AT_MOST)}" for what, names in wrong.items() if names]
     if complaints:
         raise UserError(
             f"hf:{repository.reference}: its weights do not fit a {type(network).__name__} of its {CONFIG}; tensors "
@@ -230,7 +231,7 @@ def _load(transformers: Any, repository: Repository, config: Any, attention: str
 
 
 def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network in another precision, but for buffers that it computes: rotary frequencies need their float32."""
+    """The network in another dtype, except for computed buffers: rotary frequencies need float32."""
     stored = network.state_dict().keys()
     computed = {name: buffer for name, buffer in network.named_buffers() if name not in stored}
     network = network.to(dtype)
@@ -270,14 +271,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Without transformers' progress bars and its report on loading, which `_load` turns into errors and notes."""
+    """Disables transformers' progress bars and loading report; `_load` turns the report into errors and notes."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""`timm:<name>`: any backbone of timm as an encoder. Optional: timm needs a torchvision built for this torch."""
+"""`timm:<name>`: any timm backbone as an encoder. Optional: timm needs a torchvision built for this torch."""
 
 import importlib
 import re
@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.hub.frame_size import first_line, refused_sizes
 from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
 
 
 class TimmEncoder(ImageEncoder):
-    """What `forward_features` returns: patch tokens without prefix tokens, or the last map."""
+    """`forward_features` of a timm model: patch tokens without prefix tokens, or the last feature map."""
 
     def __init__(self, card: EncoderCard, network: nn.Module, native_px: tuple[int, int]) -> None:
         super().__init__()
@@ -24,18 +25,8 @@ class TimmEncoder(ImageEncoder):
     def forward_frames(self, frames: Tensor) -> Tensor:
         h, w = self.grid(*frames.shape[-2:])
         pixels = frames[..., : h * self.card.patch, : w * self.card.patch]
-        try:
+        with refused_sizes(self.card.name, (pixels.shape[-2], pixels.shape[-1]), self.native_px):
             features = self.network.forward_features(pixels)  # type: ignore[operator]
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError, AssertionError) as error:
-            size_px = tuple(pixels.shape[-2:])
-            if size_px == self.native_px:
-                raise
-            raise UserError(
-                f"{self.card.name} cannot take frames of {size_px[0]}x{size_px[1]} px; its positions are made for "
-                f"{self.native_px[0]}x{self.native_px[1]} px ({str(error).splitlines()[0]})"
-            ) from error
         return _maps(self.network, features, (h, w), self.card.name)
 
 
@@ -43,8 +34,8 @@ def timm(reference: str, *, weights: str | None = None, dtype: str = "float32", 
     """The encoder `timm:<reference>`.
 
     Args:
-        reference: a name of `timm.list_models()`, with its tag or without; or "hf-hub:OWNER/NAME".
-        weights: None for the pretrained ones, which timm fetches; or "random".
+        reference: a name of `timm.list_models()`, with or without its tag; or "hf-hub:OWNER/NAME".
+        weights: None: the pretrained ones, which timm downloads; or "random".
         dtype: "float32" or "bfloat16".
         seed: of random weights.
 
@@ -64,12 +55,12 @@ def timm(reference: str, *, weights: str | None = None, dtype: str = "float32", 
         try:
             network = _create(library, reference, pretrained)
         except (RuntimeError, OSError) as error:
-            raise UserError(f"timm:{reference} cannot be made: {str(error).splitlines()[0]}") from error
+            raise UserError(f"timm:{reference} cannot be made: {first_line(error)}") from error
     network = network.to(getattr(torch, dtype)).eval().requires_grad_(False)
     facts = library.data.resolve_model_data_config(network)
     encoder = _encoder(reference, network, facts)
     encoder.dtype = getattr(torch, dtype)
-    # timm does not say which file it read, so there is no sha256 of one; the tensors are hashed in any case.
+    # timm does not tell which file it read, so there is no sha256 of it; the tensors are hashed all the same.
     encoder.weights = Provenance(kind="package", facts={"source": f"timm:{reference}"})
     if not pretrained:
         encoder.weights = Provenance(kind="random", seed=seed)
@@ -82,7 +73,7 @@ def _import_timm() -> Any:
         return importlib.import_module("timm")
     except (ImportError, RuntimeError, AttributeError) as error:  # a torchvision for another torch raises all three
         raise UserError(
-            f"timm cannot be imported: {str(error).splitlines()[0]}; install timm, and the torchvision built for torch "
+            f"timm cannot be imported: {first_line(error)}; install timm, and the torchvision built for torch "
             f"{torch.__version__}, which it needs (hf: models need neither)"
         ) from error
 
@@ -93,7 +84,7 @@ def _create(library: Any, name: str, pretrained: bool) -> nn.Module:
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise
-    return library.create_model(name, pretrained=pretrained, num_classes=0)  # conv nets know no such argument
+    return library.create_model(name, pretrained=pretrained, num_classes=0)  # conv nets lack the argument
 
 
 def _encoder(name: str, network: Any, facts: dict[str, Any]) -> TimmEncoder:
@@ -133,7 +124,7 @@ def _encoder(name: str, network: Any, facts: dict[str, Any]) -> TimmEncoder:
 
 
 def _maps(network: Any, features: Tensor, grid: tuple[int, int], name: str) -> Tensor:
-    """What `forward_features` returned as [N, h, w, D]."""
+    """The output of `forward_features` as [N, h, w, D]; UserError if it does not fit the grid."""
     if features.ndim == 4:
         return features if _channels_last(network) else features.permute(0, 2, 3, 1)
     prefix = getattr(network, "num_prefix_tokens", 0)

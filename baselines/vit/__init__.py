@@ -1,1 +1,1 @@
-"""One configurable ViT, the names of its tensors in official checkpoints, and how these are read."""
+"""One configurable ViT, the naming of its tensors in official checkpoints, and how those are read."""

@@ -1,36 +1,37 @@
-"""What tells one family of Vision Transformers from another, as data. Imports nothing heavy: listing is fast."""
+"""Sizes and options of the Vision Transformers, and what defines a family of them. Imports nothing heavy."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from rvm_bench.api.card import EncoderCard, Model
+from rvm_bench.api.card import EncoderCard, Model, WeightsFile
 
 IMAGENET = {"pixel_mean": (0.485, 0.456, 0.406), "pixel_std": (0.229, 0.224, 0.225)}
+IMAGE_TAP = "patch tokens after the final norm, frame by frame"
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24}
-"""Attention heads of the field's usual widths: ViT-S, B, L, H, VideoMAEv2-g, DINOv2-g. Others have width / 64."""
+"""Attention heads by width: ViT-S, B, L, H, VideoMAEv2-g, DINOv2-g. Other widths have width / 64."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """Every size and every choice of a Vision Transformer; `vit.ViT` is built from it.
+    """Sizes and options of a Vision Transformer (`baselines.vit.model.ViT`).
 
     Attributes:
         width, layers, heads: of the transformer.
-        hidden: width inside an MLP (of each half of the gate, where it is gated).
+        hidden: hidden width of an MLP (of each half, if it is gated).
         patch: side of a patch in pixels.
-        tubelet: frames that one token covers.
-        grid: tubes, rows and columns for which the table of positions was made.
+        tubelet: frames per token.
+        grid: tubelets, rows and columns that the position table was trained for.
         positions: "stored" in the checkpoint, or "sinusoid": fixed, one-dimensional over the flattened grid.
-        resize: how the table is brought to another grid, one of `rvm_bench.nn.positions.RULES`.
-        cls: whether a CLS token stands first. It has a row of its own in the table of positions.
-        bias: "qkv", or "qv": queries and values have a bias and keys have none.
+        resize: how the position table is resized to another grid, one of `rvm_bench.nn.positions.RULES`.
+        cls: whether there is a CLS token. It comes first and has its own row in the position table.
+        bias: "qkv", or "qv": no bias on the keys.
         gelu: "erf" or "tanh".
-        gated: SwiGLU in place of an MLP.
-        layer_scale: whether a learned factor per channel scales what a block adds.
+        gated: SwiGLU instead of an MLP.
+        layer_scale: whether residual branches have a learned scale per channel.
         final_norm: whether a LayerNorm follows the last block.
-        norm_eps: of every LayerNorm.
+        norm_eps: epsilon of every LayerNorm.
     """
 
     width: int
@@ -53,14 +54,14 @@ class ViTConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One way in which checkpoints of a family are written.
+    """One layout of a family's checkpoints.
 
     Attributes:
-        naming: which names the tensors have, a key of `naming.NAMINGS`.
-        wrappers: keys of the file under which the tensors may lie, in order of preference; "" is the file itself.
-        prefixes: what may stand before every name; None takes any prefix.
+        naming: names of the tensors, a key of `baselines.vit.naming.NAMINGS`.
+        wrappers: keys of the file that may hold the state dict, in order of preference; "": the file itself.
+        prefixes: prefixes that all names may have; None: any.
         norm: name of the final norm.
-        ignored: tensors of the file that the encoder does not use, as glob patterns over whole names.
+        ignored: tensors that are not part of the encoder, as glob patterns over whole names.
     """
 
     naming: str
@@ -70,80 +71,114 @@ class Layout:
     ignored: Sequence[str] = ()
 
 
-def same_tap(layer: str) -> dict[str, str]:
-    """`EncoderCard.taps` of a model whose layer is the same for every task family."""
-    return {"propagation": layer, "readout": layer}
-
-
 def google_drive(file_id: str) -> str:
-    """How a person gets a file that Google hands out only through a page: `WeightsFile.by_hand`."""
+    """`WeightsFile.by_hand` of a file on Google Drive, which has no direct URL."""
     return f"download https://drive.google.com/uc?id={file_id} in a browser (Google Drive has no plain URL)"
 
 
-def _last(layers: int) -> dict[str, int]:
+def _last_block(layers: int) -> dict[str, int]:
     return {"propagation": layers, "readout": layers}
 
 
 BUILDER = "baselines.families.builder:build"
-"""Of every family without options of its own; it finds the family by that of the card."""
+"""Builds any family without options of its own; it finds the family by `EncoderCard.family`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """Models that share an architecture and checkpoint formats.
+    """Models that share an architecture and checkpoint layouts.
 
     Attributes:
         name: as in `EncoderCard.family`.
-        style: makes a `ViTConfig` from sizes; all that the members have in common is set in it.
-        facts: what the members' cards have in common: pixel normalisation, taps, licence, source.
-        sizes: the sizes of the named members: width, layers, heads, hidden, and what else differs.
-        layouts: the checkpoint formats that can be read.
-        frames: frames of one forward pass; 1 for an image model.
-        time_rule: how tubes become frames again, see `ClipEncoder`.
-        blocks: after how many blocks of L each task family reads.
+        style: makes a `ViTConfig` from sizes; it sets everything that the members have in common.
+        sizes: keyword arguments of `style` by member; the first member is the smallest.
+        layouts: checkpoint layouts that can be read.
+        tap: which layer is read, in words; a mapping if the task families read different ones.
+        source: publication and repository, on the cards.
+        licence: of the released weights; "" if each member states its own.
+        normalisation: `pixel_mean` and `pixel_std`; empty for pixels in [0, 1].
+        frames: frames per forward pass; 1 for an image model.
+        time_rule: interpolation from tubelets to frames, see `ClipEncoder`.
+        blocks: number of blocks after which each task family reads, given the number of layers.
     """
 
     name: str
     style: Callable[..., ViTConfig]
-    facts: Mapping[str, Any]
     sizes: Mapping[str, Mapping[str, Any]]
     layouts: Sequence[Layout]
+    tap: str | Mapping[str, str]
+    source: str
+    licence: str = ""
+    normalisation: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=lambda: IMAGENET)
     frames: int = 1
     time_rule: Literal["linear", "cubic"] = "linear"
-    blocks: Callable[[int], dict[str, int]] = _last
+    blocks: Callable[[int], dict[str, int]] = _last_block
 
     def config(self, name: str) -> ViTConfig | None:
-        """The config of a named member; None for a name that only stands for the family."""
+        """The config of a member; None for the name of the family itself."""
         return self.style(**self.sizes[name]) if name in self.sizes else None
 
-    def model(self, name: str, builder: str = BUILDER, **facts: Any) -> Model:
-        """A named member and what its card says beyond the family's facts; or the bare family, which takes any file."""
+    def smallest(self) -> str:
+        """The member whose sizes an untrained model of the bare family has."""
+        return next(iter(self.sizes))
+
+    def released(
+        self, name: str, url: str, params_m: float, size_bytes: int, *, filename: str = "", **card: Any
+    ) -> Model:
+        """A member whose checkpoint has a direct URL.
+
+        Args:
+            name: a key of `sizes`.
+            url: of the checkpoint.
+            params_m: `EncoderCard.params_m`.
+            size_bytes: `WeightsFile.size_bytes`.
+            filename: in the cache; the default is the last part of the URL.
+            **card: further fields of the card.
+        """
+        weights = WeightsFile(
+            url=url, filename=filename or url.rpartition("/")[2], size_bytes=size_bytes, licence=self.licence
+        )
+        return self.model(name, params_m=params_m, weights=weights, **card)
+
+    def model(self, name: str, *, builder: str = BUILDER, **card: Any) -> Model:
+        """A member of the family, or the family itself, which loads any checkpoint of its layouts.
+
+        Args:
+            name: a key of `sizes`, or `self.name`.
+            builder: "module:function".
+            **card: fields of the card beyond those that the family sets.
+        """
         config = self.config(name)
         any_file = config is None
         if config is None:
             config = self.config(self.smallest())
-            facts = {
+            card = {
                 "licence": "that of the file",
                 "note": "any checkpoint of the family; sizes are read from it",
-            } | facts
+            } | card
         assert config is not None
-        card = EncoderCard(
-            name=name,
-            family=self.name,
-            patch=config.patch,
-            width=0 if any_file else config.width,
-            frames=self.frames,
-            causal=self.frames == 1,
-            **(dict(self.facts) | facts),
+        shared = {"licence": self.licence, "source": self.source, "taps": self.taps()}
+        return Model(
+            card=EncoderCard(
+                name=name,
+                family=self.name,
+                patch=config.patch,
+                width=0 if any_file else config.width,
+                frames=self.frames,
+                causal=self.frames == 1,
+                **(shared | dict(self.normalisation) | card),
+            ),
+            builder=builder,
+            any_file=any_file,
         )
-        return Model(card=card, builder=builder, any_file=any_file)
 
-    def smallest(self) -> str:
-        """The member that random weights of the bare family name have."""
-        return next(iter(self.sizes))
+    def taps(self) -> dict[str, str]:
+        """`EncoderCard.taps`."""
+        return dict.fromkeys(("propagation", "readout"), self.tap) if isinstance(self.tap, str) else dict(self.tap)
 
 
 def size(width: int, layers: int, heads: int, hidden: int, **choices: Any) -> dict[str, Any]:
+    """An entry of `Family.sizes`: arguments of its `style`."""
     return {"width": width, "layers": layers, "heads": heads, "hidden": hidden, **choices}
 
 

@@ -1,7 +1,7 @@
-"""The configurable ViT as a benchmark encoder, for image models and for clip models."""
+"""The configurable ViT as an encoder, for image models and for clip models."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,22 @@ import torch
 from torch import Tensor
 
 from baselines.vit import checkpoint
-from baselines.vit.config import Family
+from baselines.vit.config import Family, ViTConfig
 from baselines.vit.model import ViT, randomise
-from baselines.vit.tensor_files import files_of
+from baselines.vit.tensor_files import files_of, files_sha256
 from rvm_bench.api.card import EncoderCard, Provenance
 from rvm_bench.api.encoder import ClipEncoder, Encoder, ImageEncoder
 from rvm_bench.errors import UserError, unknown_name
-from rvm_bench.formats.hashes import file_sha256
 from rvm_bench.nn.dense import set_matmul_dtype
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class ImageViT(ImageEncoder):
-    """A frozen image ViT: features are the patch tokens of each frame, CLS dropped.
+    """A frozen image ViT. Features are the patch tokens of each frame, without CLS.
 
     Attributes:
-        blocks: after how many blocks each task family reads.
+        blocks: number of blocks after which each task family reads.
     """
 
     pixel_dtype = torch.float32
@@ -41,10 +40,10 @@ class ImageViT(ImageEncoder):
 
 
 class ClipViT(ClipEncoder):
-    """A frozen clip ViT: features are the tokens of each tube, which the base class brings back to frames.
+    """A frozen clip ViT. Features are the tokens of each tubelet; the base class interpolates them to frames.
 
     Attributes:
-        blocks: after how many blocks each task family reads.
+        blocks: number of blocks after which each task family reads.
     """
 
     pixel_dtype = torch.float32
@@ -72,17 +71,19 @@ def load(
     """A frozen encoder of a family.
 
     Args:
-        card: a named member, or the bare family, whose sizes are read from the file.
-        weights: a checkpoint in one of the family's formats, or "random" (the bare family then has the sizes of its
+        family: of the model.
+        card: of a member, or of the family itself, whose sizes are then read from the file.
+        weights: a checkpoint in one of the family's layouts, or "random" (for the family itself with the sizes of its
             smallest member).
-        dtype: "float32" (the reference) or "bfloat16": the matrix products alone, all else stays float32.
+        device: torch's name.
+        dtype: "float32" (the reference) or "bfloat16": of the matrix products; everything else is float32.
         seed: of random weights.
-        heads: attention heads, where the file cannot tell; the default is that of the usual widths, else width / 64.
-        ignore: tensors of the file that are no part of the encoder, as glob patterns with commas between.
-        **choices: fields of `ViTConfig` in place of the family's own.
+        heads: attention heads, if the file does not tell. The default is `HEADS` of the width, else width / 64.
+        ignore: tensors of the file that are not part of the encoder, as glob patterns, comma-separated or a list.
+        **choices: fields of `ViTConfig` that override the family's.
 
     Raises:
-        UserError: an unknown dtype, a head count that does not fit, or an unsound file (`checkpoint.load`).
+        UserError: an unknown dtype, a number of heads that does not fit, or an invalid file (`checkpoint.load`).
     """
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
@@ -90,41 +91,42 @@ def load(
         raise UserError(f"heads={heads}: expected a positive whole number")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UserError(f"seed={seed}: expected a whole number")
-    patterns = [part.strip() for part in ignore.split(",")] if isinstance(ignore, str) else list(ignore)
-    styled = replace(family, style=lambda **sizes: replace(family.style(**sizes), **choices)) if choices else family
-    named = styled.config(card.name)
+    if choices:
+        family = replace(family, style=functools.partial(_restyled, family.style, choices))
+    named = family.config(card.name)
     options: dict[str, Any] = {}
     if str(weights) == "random":
-        member = card.name if named else family.smallest()
-        config = named or styled.config(member)
-        assert config is not None
-        if heads not in (None, config.heads):
-            raise UserError(
-                f"random weights of {card.name} have the {config.heads} heads of {member}; leave out heads={heads}"
-            )
-        model = randomise(ViT(config), seed)
-        origin = Provenance(kind="random", seed=seed, facts={} if named else {"size": member})
+        model, provenance = _untrained(family, card.name, heads, seed)
     else:
-        path = Path(weights)
-        model, facts = checkpoint.load(styled, path, named=named, heads=heads, ignore=patterns)
-        origin = Provenance(kind="file", path=path.name, sha256=_sha256(path), facts=facts)
+        patterns = [part.strip() for part in ignore.split(",")] if isinstance(ignore, str) else list(ignore)
         options |= {"ignore": patterns} if patterns else {}
+        path = Path(weights)
+        model, facts = checkpoint.load(family, path, named=named, heads=heads, ignore=patterns)
+        provenance = Provenance(kind="file", path=path.name, sha256=files_sha256(files_of(path)), facts=facts)
+    config = model.config
     if named is None:
-        c = model.config
         millions = round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
-        card = replace(card, patch=c.patch, width=c.width, params_m=millions)
+        card = replace(card, patch=config.patch, width=config.width, params_m=millions)
     set_matmul_dtype(model, DTYPES[dtype])
-    blocks = family.blocks(model.config.layers)
+    blocks = family.blocks(config.layers)
     encoder = ImageViT(card, model, blocks) if family.frames == 1 else ClipViT(card, model, blocks, family.time_rule)
-    encoder.dtype, encoder.weights = DTYPES[dtype], origin
-    encoder.options = options | {"heads": model.config.heads, "norm_eps": model.config.norm_eps}
+    encoder.dtype, encoder.weights = DTYPES[dtype], provenance
+    encoder.options = options | {"heads": config.heads, "norm_eps": config.norm_eps}
     encoder.to(device)
     return encoder
 
 
-def _sha256(path: Path) -> str:
-    """Of the file; of shards, over their names and hashes."""
-    files = files_of(path)
-    if len(files) == 1:
-        return file_sha256(files[0])
-    return hashlib.sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()
+def _untrained(family: Family, name: str, heads: int | None, seed: int) -> tuple[ViT, Provenance]:
+    """A model with random weights: of the named member, or of the smallest if the name is the family's."""
+    named = family.config(name)
+    member = name if named else family.smallest()
+    config = named or family.config(member)
+    assert config is not None
+    if heads not in (None, config.heads):
+        raise UserError(f"random weights of {name} have the {config.heads} heads of {member}; leave out heads={heads}")
+    facts = {} if named else {"size": member}
+    return randomise(ViT(config), seed), Provenance(kind="random", seed=seed, facts=facts)
+
+
+def _restyled(style: Callable[..., ViTConfig], choices: Mapping[str, Any], **sizes: Any) -> ViTConfig:
+    return replace(style(**sizes), **choices)

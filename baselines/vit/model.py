@@ -1,4 +1,4 @@
-"""One configurable Vision Transformer for every family of the paper's tables. `family.ViTConfig` says how they differ.
+"""One configurable Vision Transformer for every family of the paper's tables; `ViTConfig` has their differences.
 
 Residual stream, tokens and norms are float32; `rvm_bench.nn.dense.set_matmul_dtype` puts matrix products into bfloat16.
 
@@ -17,22 +17,22 @@ from rvm_bench.nn.dense import Dense, DenseGelu
 from rvm_bench.nn.positions import resize_positions
 from rvm_bench.nn.sinusoids import sinusoid_table
 
-MLP_ROWS = 1024  # tokens that go through an MLP together: 13 MB of hidden layer at ViT-B
-COPIED_BYTES = 8 << 20  # projections of a sequence from which a copy of keys and values pays (docs/benchmarks.md)
+MLP_ROWS = 1024  # tokens per MLP call on the fast path: a hidden layer of 13 MB at ViT-B
+COPIED_BYTES = 8 << 20  # size of a sequence's qkv above which copying keys and values pays (docs/benchmarks.md)
 
 
 class ViT(nn.Module):
-    """Pixels [B, 3, T, H, W], normalised -> tokens [B, N, D] in the order CLS, then tubes, rows, columns.
+    """Normalised pixels [B, 3, T, H, W] -> tokens [B, N, D] in the order CLS, then tubelets, rows, columns.
 
-    T is a multiple of the tubelet. Pixels beyond the last whole patch are not seen.
+    T is a multiple of the tubelet. Pixels beyond the last whole patch are dropped.
     """
 
-    derived = ("_positions",)
+    derived = ("_positions",)  # a cache, not part of the weights' hash
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = c = config
-        # The patch convolution does not overlap, so it is one matrix product over flattened patches.
+        # A convolution whose stride is its kernel is one matrix product over flattened patches, and faster as such.
         self.patch_embed = Dense(3 * c.tubelet * c.patch**2, c.width)
         if c.cls:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, c.width))
@@ -40,17 +40,17 @@ class ViT(nn.Module):
             self.pos_embed = nn.Parameter(torch.zeros(1, c.cls + math.prod(c.grid), c.width))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width, eps=c.norm_eps) if c.final_norm else nn.Identity()
-        self._positions: dict[tuple, Tensor] = {}  # resized tables by grid
+        self._positions: dict[tuple, Tensor] = {}  # resized position tables by grid
 
     def forward(self, pixels: Tensor, blocks: int | None = None) -> Tensor:
-        """The tokens after the first `blocks` blocks (None: all), and after the final norm where there is one."""
+        """float32 tokens [B, N, D] after the first `blocks` blocks (None: all) and the final norm, if there is one."""
         x = self.embed(pixels)
         for block in self.blocks[:blocks]:
             x = block(x)
         return self.norm(x)
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """The tokens before the first block: patches and CLS, each with its position."""
+        """float32 tokens [B, N, D] before the first block: CLS and patches, positions added."""
         t, h, w = self.grid(pixels)
         p, tubelet = self.config.patch, self.config.tubelet
         whole = pixels[:, :, : t * tubelet, : h * p, : w * p]
@@ -64,22 +64,25 @@ class ViT(nn.Module):
         return x
 
     def grid(self, pixels: Tensor) -> tuple[int, int, int]:
-        """Tubes, rows and columns of the tokens of a batch of clips."""
+        """Tubelets, rows and columns of the tokens of pixels [..., T, H, W]."""
         frames, height, width = pixels.shape[-3:]
         return frames // self.config.tubelet, height // self.config.patch, width // self.config.patch
 
     def positions(self, grid: tuple[int, int, int], square: bool) -> Tensor:
-        """float32 [1, t * h * w, D], computed once per grid.
+        """The position table of a grid, float32 [1, t * h * w, D], cached per grid.
 
-        The stored table is taken as it is only for its own grid and, as the released image models ask, for square
-        frames: a frame of 224 x 230 pixels has the same grid, and the rule is applied to it.
+        Args:
+            grid: (t, h, w).
+            square: whether the frames are square. Released image models resize the table for frames that are not, even
+                if their grid is the native one (224 x 230 pixels), so this does too.
         """
         config, device = self.config, self.patch_embed.weight.device
         native = grid == config.grid and (square or config.tubelet > 1)
         key = (grid, native, device)
         if key not in self._positions:
-            if len(self._positions) >= 8:  # videos of many sizes must not pile up tables
+            if len(self._positions) >= 8:  # bounds memory over videos of many sizes
                 self._positions.clear()
+            # A tensor made in inference mode could not be used with gradients later.
             with torch.inference_mode(False), torch.no_grad():
                 if config.positions == "stored":
                     table = self.pos_embed[0, int(config.cls) :].float()
@@ -92,7 +95,7 @@ class ViT(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm block: self-attention, then MLP. May overwrite the stream it is given."""
+    """Pre-norm block: self-attention, then MLP, on [B, N, D]. May overwrite its input."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -108,48 +111,50 @@ class Block(nn.Module):
         x = _add(x, self.attn.proj, self.attn(self.norm1(x)), self.ls1)
         if not self.mlp.last.on_fast_path():
             return self.add_mlp(x)
-        # Fresh memory is slow: of a large grid, the hidden layer of a few tokens at a time. Written into the stream.
+        # Allocating the hidden layer of a large grid is slow (fresh pages), so the MLP runs over `MLP_ROWS` tokens at a
+        # time. The rows are views: the stream is updated in place.
         for rows in x.view(-1, x.shape[-1]).split(MLP_ROWS):
             self.add_mlp(rows)
         return x
 
     def add_mlp(self, x: Tensor) -> Tensor:
+        """x + MLP(norm(x)), with layer scale if there is one."""
         return _add(x, self.mlp.last, self.mlp(self.norm2(x)), self.ls2)
 
 
 def _add(stream: Tensor, layer: Dense, input: Tensor, scale: Tensor | None) -> Tensor:
-    """stream + scale * layer(input), where there is a scale."""
+    """stream + layer(input), or stream + scale * layer(input)."""
     return layer.add_to(stream, input) if scale is None else layer.add_scaled(stream, input, scale)
 
 
 class Attention(nn.Module):
-    """Self-attention of [B, N, D] up to `proj`, which the block applies."""
+    """Self-attention on [B, N, D] without its output projection, which the block fuses with the residual addition."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.apart = config.bias == "qv"
-        self.qkv = Dense(width, 3 * width, bias=not self.apart)
-        if self.apart:
+        self.qv_bias = config.bias == "qv"
+        self.qkv = Dense(width, 3 * width, bias=not self.qv_bias)
+        if self.qv_bias:
             self.q_bias = nn.Parameter(torch.zeros(width))
             self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = Dense(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x)
-        if self.apart:
+        if self.qv_bias:
             for part, bias in ((0, self.q_bias), (2, self.v_bias)):
                 qkv[..., part * len(bias) : (part + 1) * len(bias)] += bias.to(qkv.dtype)
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if qkv.device.type == "cpu" and qkv[0].nbytes > COPIED_BYTES:
-            # Every block of queries reads all keys and values of its head again, which is slower with a stride.
+            # Each block of queries reads all keys and values of its head again: contiguous reads repay the copy.
             key, value = key.contiguous(), value.contiguous()
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 class Mlp(nn.Module):
-    """The MLP of [B, N, D] up to its last layer, which the block applies."""
+    """First layer and GELU of an MLP: [B, N, D] -> [B, N, hidden]. The block applies the last layer."""
 
     def __init__(self, width: int, hidden: int, gelu: Literal["erf", "tanh"]) -> None:
         super().__init__()
@@ -165,7 +170,7 @@ class Mlp(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """SwiGLU of [B, N, D] up to its last layer: silu(first half) * second half."""
+    """SwiGLU: [B, N, D] -> silu(first half) * second half, [B, N, hidden]. The block applies the last layer."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -182,13 +187,14 @@ class GatedMlp(nn.Module):
 
 
 def randomise(model: ViT, seed: int = 0) -> ViT:
-    """Untrained weights: Xavier-uniform kernels, normal(0, 0.02) CLS and positions, zero biases, unit scales.
+    """The model with untrained weights: Xavier-uniform kernels, normal(0, 0.02) CLS and positions, zero biases, unit
+    scales. The same config and seed give the same weights.
 
-    Kernels that write into the residual stream are divided by the square root of how many do (as GPT-2's are), so that
-    a deep stack starts close to its input. The same config and seed give the same weights.
+    Kernels that write into the residual stream are divided by the square root of their number, as in GPT-2, so that a
+    deep stack starts close to the identity.
     """
     generator = torch.Generator().manual_seed(seed)
-    writers = math.sqrt(2 * model.config.layers)
+    residual_scale = math.sqrt(2 * model.config.layers)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in ("cls_token", "pos_embed"):
@@ -196,7 +202,7 @@ def randomise(model: ViT, seed: int = 0) -> ViT:
             elif parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter, generator=generator)
                 if name.endswith(("attn.proj.weight", "fc2.weight", "w3.weight")):
-                    parameter.div_(writers)
+                    parameter.div_(residual_scale)
             else:
                 parameter.fill_(float(name.endswith("weight") or "ls" in name))
     return model

@@ -1,8 +1,8 @@
-"""The tensors of a checkpoint file by name, whatever its container, without reading those that are not asked for.
+"""Tensors of a checkpoint file by name, read lazily, for every container that is in use.
 
-Files are `.pth`, `.pth.tar`, `.bin` (torch), `.safetensors` (also in shards), and `.npz`. Torch and safetensors files
-are mapped into memory, so that what is not used (an optimiser, a second encoder) is never read; arrays of an `.npz` are
-read one at a time. Pickles are opened with torch's `weights_only`, and besides tensors may hold `ALLOWED` alone.
+Containers are `.pth`, `.pth.tar`, `.bin` (torch), `.safetensors` (also in shards) and `.npz`. Torch and safetensors
+files are memory-mapped, so that an optimiser or a second encoder is never read; arrays of an `.npz` are read one at a
+time. Pickles are opened with torch's `weights_only` and may hold, besides tensors, `ALLOWED` only.
 """
 
 import argparse
@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rvm_bench.errors import UserError
+from rvm_bench.errors import UserError, listed
+from rvm_bench.formats.hashes import file_sha256, text_sha256
 
-_SCALAR = np.float64(0).__reduce__()[0]  # what numpy pickles a scalar as; it has moved between modules
+_SCALAR = np.float64(0).__reduce__()[0]  # numpy's constructor of pickled scalars; its module depends on the version
 
 ALLOWED: dict[str, Any] = {
     "argparse.Namespace": argparse.Namespace,
@@ -31,23 +32,21 @@ ALLOWED: dict[str, Any] = {
     "numpy.dtype": np.dtype,
     **{f"numpy.dtypes.{name}": getattr(np.dtypes, name) for name in ("Float64DType", "Float32DType", "Int64DType")},
 }
-"""What a pickled checkpoint may hold besides tensors and plain values: a training script's arguments, and numbers."""
+"""Globals that a pickled checkpoint may refer to besides tensors: a training script's arguments, and numbers."""
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-LISTED_AT_MOST = 20  # names in an error message
 
 INDEX = "model.safetensors.index.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """The tensors of a file, by name, before any of them is read.
+    """The tensors of a file by name, none of them read yet.
 
     Attributes:
-        shapes: of every tensor. floating: whether it holds floating-point numbers.
-        read: one tensor, in the dtype of the file.
-        config: the `config.json` beside it, as hub folders have one; empty where there is none.
+        shapes: of every tensor. floating: whether its dtype is floating point.
+        read: reads one tensor, in the dtype of the file.
+        config: the `config.json` beside it, as in Hugging Face folders; empty if there is none.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -57,14 +56,14 @@ class TensorFile:
 
 
 def open_tensors(path: Path, wrappers: Sequence[str]) -> dict[str, TensorFile]:
-    """The groups of tensors in a file, by the wrapper key that holds them ("": the file itself).
+    """The state dicts of a checkpoint, by the key of the file that holds them ("": the file itself).
 
     Args:
-        path: the file, or a hub's folder that holds `model.safetensors` or its shards.
-        wrappers: keys of a torch file whose values may be dictionaries of tensors.
+        path: the file, or a Hugging Face folder that holds `model.safetensors` or its shards.
+        wrappers: keys of a torch file whose values may be state dicts.
 
     Raises:
-        UserError: no such file, or one that cannot be read or would run code.
+        UserError: the file is missing, cannot be read, or would run code.
     """
     files = files_of(path)
     path = files[0]
@@ -76,16 +75,16 @@ def open_tensors(path: Path, wrappers: Sequence[str]) -> dict[str, TensorFile]:
         return _open_torch(path, wrappers)
     except UserError:
         raise
-    # A damaged file makes zipfile, pickle, numpy and torch fail in about any way.
+    # Damaged files make zipfile, pickle, numpy and torch raise almost any exception.
     except Exception as error:
         raise damaged(path, error) from None
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that hold the tensors of a checkpoint: the path itself, or those of a hub's folder.
+    """The files of a checkpoint: the path itself, or the weights or shards of a Hugging Face folder.
 
     Raises:
-        UserError: no such file, or a shard is missing.
+        UserError: a file or a shard is missing.
     """
     if not path.is_dir():
         if not path.is_file():
@@ -105,12 +104,21 @@ def files_of(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
+def files_sha256(files: Sequence[Path]) -> str:
+    """sha256 of a single file, which the Hub shows too; of several, sha256 over their sorted names and hashes."""
+    if len(files) == 1:
+        return file_sha256(files[0])
+    lines = (f"{file.name} {file_sha256(file)}\n" for file in sorted(files))
+    return text_sha256("".join(lines))
+
+
 def damaged(path: Path, error: Exception, name: str = "") -> UserError:
+    """The error for a file, or a tensor of it, that cannot be read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "weights_only" in reason:  # torch's own advice is to open the file unsafely
+    if "weights_only" in reason:  # torch's message advises to open the file unsafely
         reason = "not what torch.save writes by default"
-    held = f"{name} " if name else ""
-    return UserError(f"{path}: {held}cannot be read ({reason}); truncated, or another format? download it again")
+    tensor = f"{name} " if name else ""
+    return UserError(f"{path}: {tensor}cannot be read ({reason}); truncated, or another format? download it again")
 
 
 def _open_npz(path: Path) -> TensorFile:
@@ -129,7 +137,7 @@ def _open_npz(path: Path) -> TensorFile:
     def read(name: str) -> Tensor:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as array:
             numbers = np.lib.format.read_array(array, allow_pickle=False)
-        # torch takes neither long doubles nor another byte order. What float32 cannot hold is found as not finite.
+        # torch supports neither long doubles nor other byte orders. Overflow to inf is found by the check for finite.
         with np.errstate(over="ignore"):
             return torch.from_numpy(numbers.astype(np.float32, copy=False))
 
@@ -146,20 +154,20 @@ def _open_safetensors(files: Sequence[Path]) -> TensorFile:
             shard = load_file(path)
         except SafetensorError as error:
             raise damaged(path, error) from None
-        twice = sorted(tensors.keys() & shard.keys())
-        if twice:
-            raise UserError(f"{path}: {twice[0]} is in another shard too; get the model again")
+        duplicated = sorted(tensors.keys() & shard.keys())
+        if duplicated:
+            raise UserError(f"{path}: {duplicated[0]} is in another shard too; get the model again")
         tensors |= shard
-    return _of_tensors(tensors, files[0])
+    return _state_dict_file(tensors, files[0])
 
 
 def _open_torch(path: Path, wrappers: Sequence[str]) -> dict[str, TensorFile]:
     try:
         allowed: list[Any] = [(value, name) for name, value in ALLOWED.items()]
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            # Pickles of protocol 4 are read, with a warning that means nothing to the user.
+            # torch warns about pickles of protocol 4, which it reads all the same.
             warnings.simplefilter("ignore", UserWarning)
-            # Files older than torch 1.6 are no zip archives and cannot be mapped.
+            # The format before torch 1.6 is not a zip archive and cannot be memory-mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -177,28 +185,28 @@ def _open_torch(path: Path, wrappers: Sequence[str]) -> dict[str, TensorFile]:
     if not groups:
         raise UserError(
             f"{path}: holds no tensors and none of the keys {', '.join(filter(None, wrappers))}; "
-            f"found {', '.join(map(str, list(content)[:LISTED_AT_MOST])) or 'nothing'}"
+            f"found {listed(list(map(str, content))) or 'nothing'}"
         )
-    return {key: _of_tensors(group, path) for key, group in groups.items()}
+    return {key: _state_dict_file(group, path) for key, group in groups.items()}
 
 
-def _of_tensors(content: Mapping[Any, Any], path: Path) -> TensorFile:
+def _state_dict_file(content: Mapping[Any, Any], path: Path) -> TensorFile:
     beside = path.with_name("config.json")
     tensors = {str(name): value if isinstance(value, Tensor) else None for name, value in content.items()}
     return TensorFile(
         shapes={name: () if value is None else tuple(value.shape) for name, value in tensors.items()},
-        floating={name: value is not None and _is_plain(value) for name, value in tensors.items()},
+        floating={name: value is not None and _is_dense_float(value) for name, value in tensors.items()},
         read=lambda name: content[name],
         config=_read_config(beside) if path.suffix == ".safetensors" and beside.exists() else {},
     )
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def _is_dense_float(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The sizes in a hub's config.json; VideoMAEv2 keeps them one level down."""
+    """The sizes in a Hugging Face config.json; VideoMAEv2 has them one level down."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
