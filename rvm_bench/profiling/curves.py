@@ -20,7 +20,7 @@ class SavedPoints:
     """The finished points of a file, in the order in which they were measured.
 
     Args:
-        file: where they are kept; None keeps them nowhere.
+        file: .json or .csv; None: points are not saved.
 
     Raises:
         UserError: the file is there and holds something else.
@@ -81,7 +81,7 @@ def measure(
         size_px: side of the frames.
         repeats: passes per point, at most.
         pass_limit_s, memory_limit_mb: what a point may cost; see `limits.Limits`. None: most of what is free.
-        kept: points that are finished are taken from there, and new ones put there.
+        saved: finished points are taken from there, and new ones are added.
         tell: called with what is about to be measured.
 
     Raises:

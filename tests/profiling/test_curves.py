@@ -4,7 +4,7 @@ import pytest
 
 from rvm_bench.errors import UserError
 from rvm_bench.profiling import curves
-from rvm_bench.profiling.curves import Kept, measure
+from rvm_bench.profiling.curves import SavedPoints, measure
 from rvm_bench.profiling.points import AT_ONCE, STREAM, Point, read_points, write_points
 from rvm_bench.profiling.request import Subject
 
@@ -54,7 +54,7 @@ def asked(monkeypatch):
 def profile(file, frames=(8, 16, 32, 64), models=("a", "b"), **more):
     subjects = [Subject(model=model) for model in models]
     terms = {"size_px": 64, "repeats": 2, "pass_limit_s": 2, **more}
-    return list(measure(subjects, frames, kept=Kept(file), **terms))
+    return list(measure(subjects, frames, saved=SavedPoints(file), **terms))
 
 
 def test_a_curve_ends_where_it_exceeds_a_limit_and_the_next_begins(asked):
@@ -77,7 +77,7 @@ def test_what_is_finished_is_kept_and_not_measured_again(asked, tmp_path, name):
         size_px=64,
         repeats=2,
         pass_limit_s=2,
-        kept=Kept(file),
+        saved=SavedPoints(file),
     )
     for _ in range(5):
         next(killed)
@@ -113,9 +113,9 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     for name, content in (("a.json", "{}"), ("b.json", '[{"frames": 1}]'), ("c.csv", "frames,way\nmany,stream\n")):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match="holds"):
-            Kept(tmp_path / name)
+            SavedPoints(tmp_path / name)
     with pytest.raises(UserError, match=r"\.json or \.csv"):
-        Kept(tmp_path / "points.txt")
+        SavedPoints(tmp_path / "points.txt")
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv"])
@@ -133,4 +133,8 @@ def test_a_worker_that_ends_otherwise_is_an_error_that_names_the_point(tmp_path)
     broken = tmp_path / "broken.py"
     broken.write_text("def build():\n    raise RuntimeError('out of order')\n")
     with pytest.raises(UserError, match=r"broken\.py:build: its process ended with code 1"):
-        list(measure([Subject(model=f"{broken}:build")], [8], size_px=32, repeats=1, pass_limit_s=9, kept=Kept(None)))
+        list(
+            measure(
+                [Subject(model=f"{broken}:build")], [8], size_px=32, repeats=1, pass_limit_s=9, saved=SavedPoints(None)
+            )
+        )

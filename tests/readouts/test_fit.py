@@ -65,6 +65,7 @@ def test_a_readout_learns_and_a_finished_fit_is_only_read(tmp_path, caplog):
     logits = fitted.predict(features)
     assert (logits.argmax(-1).numpy() == np.arange(1000, 1030) % 3).mean() > 0.8
     caplog.set_level("INFO")
+    caplog.clear()
     reread = fit_colours(tmp_path / "fit", source=Colours(count=90), config=config)
     assert "only read" in caplog.messages[0]
     assert torch.equal(reread.predict(features), logits)
