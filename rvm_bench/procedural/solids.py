@@ -92,7 +92,7 @@ class Block:
         return (self._meet_ellipsoid if self.round else self._meet_cuboid)(start, turned, before)
 
     def _meet_cuboid(self, start: np.ndarray, turned: np.ndarray, before: np.ndarray) -> Met:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             inverse = 1 / turned
             # Entering a slab is through the side that the ray runs against.
             middle = -start[:, None, None] * inverse
